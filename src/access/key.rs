@@ -1,0 +1,82 @@
+//! API keys: `lrd_<id>_<secret><checksum>`, of which only a hash is stored.
+//!
+//! The id (8 hex digits) names the key in lists and logs. The secret is 32 hex digits (128 random bits). The checksum is
+//! CRC-32 over everything before it (8 hex digits): a fake or mistyped key is refused without a look-up.
+
+use super::Scope;
+use crate::feature::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+const PREFIX: &str = "lrd_";
+const TEXT_LEN: usize = PREFIX.len() + 8 + 1 + 32 + 8;
+
+/// A key as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiKey {
+    pub id: String,
+    /// SHA-256 of the whole key text.
+    pub hash: [u8; 32],
+    pub scopes: Vec<Scope>,
+    pub created_at: Timestamp,
+    /// Refused from this moment on.
+    pub expires_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A key's text: shown once, never stored, never logged.
+#[derive(Clone)]
+pub struct ApiKeySecret(String);
+
+impl ApiKeySecret {
+    /// A fresh random key.
+    pub fn generate() -> Self {
+        let mut random = [0u8; 20];
+        getrandom::fill(&mut random).expect("the operating system gives random bytes");
+        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let body = format!("{PREFIX}{}_{}", &hex[..8], &hex[8..]);
+        let checksum = crc32fast::hash(body.as_bytes());
+        Self(format!("{body}{checksum:08x}"))
+    }
+
+    /// Checks form and checksum; says nothing on whether the key exists.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if bytes.len() != TEXT_LEN || !text.starts_with(PREFIX) || bytes[12] != b'_' {
+            return None;
+        }
+        let (body, checksum) = (&text.get(..TEXT_LEN - 8)?, text.get(TEXT_LEN - 8..)?);
+        (format!("{:08x}", crc32fast::hash(body.as_bytes())) == checksum).then(|| Self(text.to_owned()))
+    }
+
+    /// The public part that names the key.
+    pub fn id(&self) -> &str {
+        &self.0[PREFIX.len()..PREFIX.len() + 8]
+    }
+
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
+    }
+
+    /// The whole text, to hand to its owner.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_parse_and_fakes_do_not() {
+        let key = ApiKeySecret::generate();
+        assert_eq!(ApiKeySecret::parse(key.reveal()).unwrap().hash(), key.hash());
+        let mut fake = key.reveal().to_owned();
+        let last = if fake.pop() == Some('0') { '1' } else { '0' };
+        fake.push(last);
+        for text in [fake.as_str(), "", "lrd_", &"é".repeat(26), &key.reveal()[1..]] {
+            assert!(ApiKeySecret::parse(text).is_none(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The vocabulary: names, types, values, entities, time, and rows of feature groups.
+//!
+//! Nothing here does I/O, waits, or knows a transport: everything above speaks in these words.
+
+pub mod columns;
+pub mod definition;
+pub mod dtype;
+pub mod entity;
+pub mod name;
+pub mod row;
+pub mod time;
+pub mod value;
+
+pub use columns::{Column, ColumnBuilder};
+pub use definition::{EntityTypeId, FeatureId, GroupId, GroupSchema, TenantId};
+pub use dtype::{Dtype, Element};
+pub use row::PackedRow;
+pub use time::{Duration, Round, Timestamp};
+pub use value::{Cell, List, Value};

@@ -1,0 +1,301 @@
+//! Moments and spans, in UTC microseconds.
+//!
+//! Input finer than a microsecond is rounded before any store sees it: event timestamps up, `as_of` down. Left to the
+//! stores, one would round and the next truncate, and two stores would give two answers.
+
+use chrono::{DateTime, Datelike, NaiveDate, Timelike};
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A moment: microseconds since the Unix epoch, between the years 1 and 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(i64);
+
+/// Which way input finer than a microsecond goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Round {
+    /// For event timestamps: nothing becomes true earlier than it was said to.
+    Up,
+    /// For `as_of` and everything that asks: nothing is seen before it was true.
+    Down,
+}
+
+impl Timestamp {
+    pub const MIN: Timestamp = Timestamp(-62_135_596_800_000_000);
+    pub const MAX: Timestamp = Timestamp(253_402_300_799_999_999);
+
+    /// Microseconds since the Unix epoch; `None` outside the years 1 to 9999.
+    pub fn from_micros(micros: i64) -> Option<Self> {
+        (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(Self(micros))
+    }
+
+    /// For micros that a store of ours wrote: they were checked on their way in.
+    pub const fn from_stored(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Seconds and nanoseconds as in protobuf; nanoseconds count forward, 0 to 999 999 999.
+    pub fn from_seconds_nanos(seconds: i64, nanos: i32, round: Round) -> Result<Self, String> {
+        if !(0..1_000_000_000).contains(&nanos) {
+            return Err(format!("nanoseconds must lie in 0 to 999999999, not {nanos}"));
+        }
+        let up = i64::from(round == Round::Up && nanos % 1_000 != 0);
+        seconds
+            .checked_mul(1_000_000)
+            .and_then(|micros| micros.checked_add(i64::from(nanos / 1_000) + up))
+            .and_then(Self::from_micros)
+            .ok_or_else(|| {
+                format!("{seconds} s is outside the years 1 to 9999 (were milliseconds sent as seconds?)")
+            })
+    }
+
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+
+    pub const fn subsec_nanos(self) -> i32 {
+        (self.0.rem_euclid(1_000_000) * 1_000) as i32
+    }
+
+    /// Parses RFC 3339 with an offset.
+    pub fn parse(text: &str, round: Round) -> Result<Self, String> {
+        parse_rfc3339(text, round).ok_or_else(|| {
+            format!("{text:?} is not an RFC 3339 timestamp with an offset, such as 2024-01-15T14:22:00Z")
+        })
+    }
+
+    /// This moment moved by `micros`, held within the years 1 to 9999.
+    pub fn saturating_add(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros).clamp(Self::MIN.0, Self::MAX.0))
+    }
+}
+
+fn parse_rfc3339(text: &str, round: Round) -> Option<Timestamp> {
+    let b = text.as_bytes();
+    let digits = |range: std::ops::Range<usize>| -> Option<u32> {
+        let part = b.get(range)?;
+        part.iter().all(u8::is_ascii_digit).then(|| part.iter().fold(0, |n, d| n * 10 + u32::from(d - b'0')))
+    };
+    let at = |i: usize, byte: u8| (b.get(i)? == &byte).then_some(());
+    let (year, month, day) = (digits(0..4)?, digits(5..7)?, digits(8..10)?);
+    at(4, b'-')?;
+    at(7, b'-')?;
+    matches!(b.get(10)?, b'T' | b't').then_some(())?;
+    let (hour, minute, second) = (digits(11..13)?, digits(14..16)?, digits(17..19)?);
+    at(13, b':')?;
+    at(16, b':')?;
+    let mut rest = &b[19..];
+    let (mut fraction, mut finer) = (0, false);
+    if let Some(after) = rest.strip_prefix(b".") {
+        let len = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        (len > 0).then_some(())?;
+        for place in 0..6 {
+            fraction = fraction * 10 + after[..len].get(place).map_or(0, |d| i64::from(d - b'0'));
+        }
+        finer = after[..len].iter().skip(6).any(|d| *d != b'0');
+        rest = &after[len..];
+    }
+    let offset_minutes = match rest {
+        b"Z" | b"z" => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2]
+            if [h1, h2, m1, m2].iter().all(|d| d.is_ascii_digit()) =>
+        {
+            let hours = i64::from(h1 - b'0') * 10 + i64::from(h2 - b'0');
+            let minutes = i64::from(m1 - b'0') * 10 + i64::from(m2 - b'0');
+            (hours < 24 && minutes < 60).then_some(())?;
+            (hours * 60 + minutes) * if *sign == b'-' { -1 } else { 1 }
+        }
+        _ => return None,
+    };
+    // A leap second (`:60`) has no place on a scale of 86 400 s a day.
+    let local = NaiveDate::from_ymd_opt(year as i32, month, day)?.and_hms_opt(hour, minute, second)?;
+    let seconds = local.and_utc().timestamp() - offset_minutes * 60;
+    let up = i64::from(finer && round == Round::Up);
+    Timestamp::from_micros(seconds * 1_000_000 + fraction + up)
+}
+
+/// RFC 3339 in UTC with as many fraction digits as needed: 0, 3 or 6.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(t) = DateTime::from_timestamp_micros(self.0) else {
+            return write!(f, "{} µs", self.0);
+        };
+        let (date, time) = (t.date_naive(), t.time());
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
+            date.year(),
+            date.month(),
+            date.day(),
+            time.hour(),
+            time.minute(),
+            time.second()
+        )?;
+        match self.0.rem_euclid(1_000_000) {
+            0 => {}
+            micros if micros % 1_000 == 0 => write!(f, ".{:03}", micros / 1_000)?,
+            micros => write!(f, ".{micros:06}")?,
+        }
+        f.write_str("Z")
+    }
+}
+
+/// A span of time in microseconds, never negative. Text is `90s`, `5m`, `1h`, `7d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Duration(i64);
+
+const UNITS: [(&str, i64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
+
+impl Duration {
+    pub const fn from_micros(micros: i64) -> Option<Self> {
+        if micros >= 0 { Some(Self(micros)) } else { None }
+    }
+
+    pub const fn from_secs(seconds: u32) -> Self {
+        Self(seconds as i64 * 1_000_000)
+    }
+
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    pub const fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_micros(self.0 as u64)
+    }
+}
+
+impl FromStr for Duration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refused = || format!("{text:?} is not a duration such as 90s, 5m, 1h or 7d");
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(refused)?;
+        let (number, unit) = text.split_at(split);
+        let scale = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(refused)?.1;
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        if whole.is_empty()
+            || whole.len() > 15
+            || (number.contains('.') && (fraction.is_empty() || unit != "s"))
+        {
+            return Err(refused());
+        }
+        if fraction.len() > 9 || fraction.bytes().skip(6).any(|digit| digit != b'0') {
+            return Err(format!("{text:?} is finer than a microsecond"));
+        }
+        let whole: i64 = whole.parse().map_err(|_| refused())?;
+        let fraction: i64 =
+            format!("{:0<6}", &fraction[..fraction.len().min(6)]).parse().map_err(|_| refused())?;
+        whole.checked_mul(scale).and_then(|micros| micros.checked_add(fraction)).map(Self).ok_or_else(refused)
+    }
+}
+
+/// The largest unit that divides it.
+impl fmt::Display for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, scale) = match self.0 {
+            0 => ("s", 1),
+            micros => *UNITS.iter().find(|(_, scale)| micros % scale == 0).expect("1 µs divides everything"),
+        };
+        write!(f, "{}{unit}", self.0 / scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rfc3339_in_and_out() {
+        for (input, output) in [
+            ("2024-01-15T14:22:00Z", "2024-01-15T14:22:00Z"),
+            ("2024-01-15T14:22:00.5+01:00", "2024-01-15T13:22:00.500Z"),
+            ("1969-12-31T23:59:59.000001Z", "1969-12-31T23:59:59.000001Z"),
+            ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+            ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(Timestamp::parse(input, Round::Down).unwrap().to_string(), output);
+        }
+    }
+
+    #[test]
+    fn finer_than_a_microsecond_goes_up_or_down() {
+        let up = Timestamp::parse("1970-01-01T00:00:00.0000001Z", Round::Up).unwrap();
+        let down = Timestamp::parse("1970-01-01T00:00:00.0000019Z", Round::Down).unwrap();
+        assert_eq!((up.micros(), down.micros()), (1, 1));
+        assert_eq!(Timestamp::from_seconds_nanos(-1, 1, Round::Up).unwrap().micros(), -999_999);
+        assert_eq!(Timestamp::from_seconds_nanos(-1, 1_999, Round::Down).unwrap().micros(), -999_999);
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for text in [
+            "2024-01-15T14:22:00",
+            "2024-01-15",
+            "2024-01-15T14:22:60Z",
+            "2016-12-31T23:59:60Z",
+            "infinity",
+            "",
+            "10000-01-01T00:00:00Z",
+            "2024-02-30T00:00:00Z",
+            "2024-01-15 14:22:00Z",
+            "2024-01-15T14:22:00.Z",
+            "2024-01-15T14:22:00+24:00",
+            "2024-01-15T14:22:00Z ",
+            "+2024-01-15T14:22:00Z",
+            "1705328520000",
+            "9999-12-31T23:59:59-01:00",
+            "2024-01-15T14:22Z",
+            "2024-01-15T14:22:00é",
+        ] {
+            assert!(Timestamp::parse(text, Round::Down).is_err(), "{text:?}");
+        }
+        assert!(Timestamp::parse("9999-12-31T23:59:59.9999991Z", Round::Up).is_err());
+        assert!(Timestamp::from_seconds_nanos(1_705_328_520_000, 0, Round::Up).is_err());
+        assert!(Timestamp::from_seconds_nanos(0, 1_000_000_000, Round::Up).is_err());
+        assert!(Timestamp::from_seconds_nanos(0, -1, Round::Up).is_err());
+    }
+
+    #[test]
+    fn durations_go_out_in_the_largest_unit() {
+        for (input, output) in [
+            ("3600s", "1h"),
+            ("90s", "90s"),
+            ("24h", "1d"),
+            ("0s", "0s"),
+            ("1500ms", "1500ms"),
+            ("0.5s", "500ms"),
+            ("1.000001s", "1000001us"),
+        ] {
+            assert_eq!(input.parse::<Duration>().unwrap().to_string(), output);
+        }
+        for text in [
+            "",
+            "5",
+            "m",
+            "-5m",
+            "1.5h",
+            "5 m",
+            "1w",
+            "5M",
+            "0.0000001s",
+            "99999999999999999d",
+            "1.s",
+            "1.2.3s",
+        ] {
+            assert!(text.parse::<Duration>().is_err(), "{text:?}");
+        }
+    }
+}
