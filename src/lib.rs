@@ -4,6 +4,10 @@
 //! `telemetry` are leaves. See `ARCHITECTURE.md` for the map and the walks.
 
 pub mod access;
+pub mod clock;
 pub mod error;
 pub mod feature;
+pub mod registry;
+pub mod serving;
 pub mod store;
+pub mod wire;

@@ -49,9 +49,32 @@ impl ApiKeySecret {
         (format!("{:08x}", crc32fast::hash(body.as_bytes())) == checksum).then(|| Self(text.to_owned()))
     }
 
-    /// The public part that names the key.
-    pub fn id(&self) -> &str {
-        &self.0[PREFIX.len()..PREFIX.len() + 8]
+    /// A key that an operator chose (`LARDER_BOOTSTRAP_KEY`): ours, or any text of 16 to 128 printable bytes.
+    pub fn chosen(text: &str) -> Result<Self, String> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) || !(16..=128).contains(&text.len()) {
+            return Err("a chosen key must have 16 to 128 printable ASCII characters".into());
+        }
+        match text.starts_with(PREFIX) {
+            true => Self::parse(text)
+                .ok_or_else(|| format!("a key that begins with {PREFIX} must carry its checksum")),
+            false => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The hash by which a presented key is looked up; `None` if it bears our prefix and is a fake.
+    pub fn hash_of(text: &str) -> Option<[u8; 32]> {
+        if text.starts_with(PREFIX) {
+            Self::parse(text)?;
+        }
+        Some(Sha256::digest(text).into())
+    }
+
+    /// What names the key in lists and logs: its public part, or the start of its hash where it was chosen.
+    pub fn id(&self) -> String {
+        match self.0.strip_prefix(PREFIX) {
+            Some(rest) => rest[..8].to_owned(),
+            None => self.hash()[..4].iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
     }
 
     pub fn hash(&self) -> [u8; 32] {

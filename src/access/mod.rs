@@ -69,6 +69,10 @@ impl Caller {
         &self.key.id
     }
 
+    pub(crate) fn key(&self) -> &ApiKey {
+        &self.key
+    }
+
     pub fn may(&self, scope: Scope) -> bool {
         self.key.scopes.contains(&scope)
     }

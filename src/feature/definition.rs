@@ -154,6 +154,14 @@ pub enum WindowStart {
 pub struct FeatureSet {
     pub name: String,
     pub version: u32,
-    pub features: Vec<FeatureId>,
+    pub features: Vec<PinnedFeature>,
     pub created_at: Timestamp,
+}
+
+/// A member of a feature set: answers carry `name`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedFeature {
+    /// As the set was put.
+    pub name: String,
+    pub feature: FeatureId,
 }

@@ -1,0 +1,63 @@
+//! Bounds on what one call may ask for. All are settings under `limits:`.
+
+use crate::feature::Duration;
+use serde::Deserialize;
+
+/// Each is the greatest value still accepted.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Features in one online request, training set or feature set.
+    pub features_max: usize,
+    /// Entities in one online request.
+    pub entities_max: usize,
+    /// Features × entities in one online request.
+    pub cells_max: usize,
+    /// Bytes of one online answer.
+    pub reply_bytes_max: usize,
+    /// Bytes of one gRPC message.
+    pub message_bytes_max: usize,
+    /// Bytes of one REST body that is not a stream.
+    pub body_bytes_max: usize,
+    /// Bytes of one NDJSON line, or of one Arrow record batch.
+    pub line_bytes_max: usize,
+    /// Bytes of one row's values.
+    pub row_bytes_max: usize,
+    /// Nesting of JSON values and bodies.
+    pub json_depth_max: usize,
+    /// How far event timestamps, `as_of` and spine times may lie ahead of the clock.
+    pub future_max: FutureMax,
+    /// Bytes of spine that a training set holds at once.
+    pub spine_piece_bytes_max: usize,
+}
+
+/// A span as settings write it: `5m`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct FutureMax(pub Duration);
+
+impl TryFrom<String> for FutureMax {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            features_max: 1_000,
+            entities_max: 1_000,
+            cells_max: 100_000,
+            reply_bytes_max: 4 << 20,
+            message_bytes_max: 4 << 20,
+            body_bytes_max: 1 << 20,
+            line_bytes_max: 1 << 20,
+            row_bytes_max: 1 << 20,
+            json_depth_max: 32,
+            future_max: FutureMax(Duration::from_secs(300)),
+            spine_piece_bytes_max: 64 << 20,
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The wire: the only place that turns proto or JSON into vocabulary and back.
+
+/// The contract, as generated from `proto/larder/v1`.
+pub mod proto {
+    #![allow(missing_docs, clippy::all, rustdoc::all)]
+    tonic::include_proto!("larder.v1");
+
+    /// The compiled contract, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/larder.v1.bin"));
+}
