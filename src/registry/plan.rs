@@ -139,7 +139,7 @@ impl Plan {
         self.entity_types.len() - 1
     }
 
-    /// The first eight bytes of a SHA-256 over names, references and dtypes in order.
+    /// The first eight bytes of a SHA-256 over all that the schema of an answer tells of its features, in order.
     fn hash(&self) -> u64 {
         let mut hash = Sha256::new();
         hash.update(self.feature_set.as_deref().unwrap_or_default());
@@ -148,6 +148,7 @@ impl Plan {
                 hash.update(part);
                 hash.update([0]);
             }
+            hash.update([u8::from(feature.feature.describing.default.is_some())]);
         }
         let digest = hash.finalize();
         u64::from_le_bytes(*digest.first_chunk().expect("a digest has 32 bytes")).max(1)
