@@ -4,6 +4,7 @@
 //! `telemetry` are leaves. See `ARCHITECTURE.md` for the map and the walks.
 
 pub mod access;
+pub mod api;
 pub mod clock;
 pub mod error;
 pub mod feature;

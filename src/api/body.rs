@@ -1,0 +1,139 @@
+//! Bodies of REST requests: media type checked, size and slowness bounded.
+
+use super::{
+    Shared,
+    error::{Cause, Refusal},
+};
+use crate::error::{Error, Kind};
+use axum::{
+    body::{Body, HttpBody},
+    extract::{FromRequest, Request},
+    http::{HeaderMap, header},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::{StreamExt, stream::BoxStream};
+use http_body_util::BodyExt;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout_at};
+
+/// One JSON document, whole.
+pub struct JsonBody(pub Bytes);
+
+/// A body in one of the forms that writes and spines come in.
+pub enum AnyBody {
+    /// One JSON document, whole.
+    Json(Bytes),
+    /// `application/x-ndjson`: a JSON document a line, unbounded.
+    Lines(ByteStream),
+    /// `application/vnd.apache.arrow.stream`, unbounded.
+    Arrow(ByteStream),
+}
+
+/// Pieces of an unbounded body as they come.
+pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+impl FromRequest<Arc<Shared>> for JsonBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        match media_type(request.headers())? {
+            "application/json" => read_whole(request.into_body(), shared).await.map(Self),
+            other => Err(unsupported(other, "application/json")),
+        }
+    }
+}
+
+impl FromRequest<Arc<Shared>> for AnyBody {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+        let idle = shared.settings.body_timeout;
+        match media_type(request.headers())? {
+            "application/json" => read_whole(request.into_body(), shared).await.map(Self::Json),
+            "application/x-ndjson" => Ok(Self::Lines(pieces(request.into_body(), idle))),
+            "application/vnd.apache.arrow.stream" => Ok(Self::Arrow(pieces(request.into_body(), idle))),
+            other => Err(unsupported(
+                other,
+                "application/json, application/x-ndjson or application/vnd.apache.arrow.stream",
+            )),
+        }
+    }
+}
+
+/// The media type without its parameters. Bodies must come uncompressed.
+fn media_type(headers: &HeaderMap) -> Result<&str, Refusal> {
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Refusal::http(Cause::UnsupportedMediaType, "send the body without Content-Encoding"));
+    }
+    let full = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Ok(full.split(';').next().unwrap_or_default().trim())
+}
+
+fn unsupported(given: &str, wanted: &str) -> Refusal {
+    let given = if given.is_empty() { "no Content-Type" } else { given };
+    Refusal::http(Cause::UnsupportedMediaType, format!("{given} was sent; send Content-Type: {wanted}"))
+}
+
+async fn read_whole(mut body: Body, shared: &Shared) -> Result<Bytes, Refusal> {
+    let bytes_max = shared.service.limits.body_bytes_max;
+    let too_large = || {
+        let message = format!(
+            "the body is larger than {bytes_max} bytes; split it, or stream it as application/x-ndjson"
+        );
+        Error::new(Kind::TooLarge, message)
+    };
+    let announced = body.size_hint().lower();
+    if announced > bytes_max as u64 {
+        return Err(too_large().into());
+    }
+    let until = Instant::now() + shared.settings.body_timeout;
+    let mut whole: Option<BytesMut> = None;
+    let mut only = Bytes::new();
+    loop {
+        let frame = timeout_at(until, body.frame()).await.map_err(|_| slow())?;
+        let Some(frame) = frame else { break };
+        let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
+        match &mut whole {
+            Some(whole) => whole.extend_from_slice(&piece),
+            // Most bodies are one piece, which then is not copied.
+            None if only.is_empty() => only = piece,
+            None => {
+                let mut joined = BytesMut::with_capacity((announced as usize).max(only.len() + piece.len()));
+                joined.extend_from_slice(&only);
+                joined.extend_from_slice(&piece);
+                whole = Some(joined);
+            }
+        }
+        if whole.as_ref().map_or(only.len(), BytesMut::len) > bytes_max {
+            return Err(too_large().into());
+        }
+    }
+    Ok(whole.map_or(only, BytesMut::freeze))
+}
+
+/// The pieces of a body; a caller that is silent for longer than `idle` ends it with an error.
+fn pieces(body: Body, idle: Duration) -> ByteStream {
+    futures_util::stream::unfold(Some(body), move |body| async move {
+        let mut body = body?;
+        loop {
+            match tokio::time::timeout(idle, body.frame()).await {
+                Err(_) => return Some((Err(slow().error), None)),
+                Ok(None) => return None,
+                Ok(Some(Err(error))) => return Some((Err(broken(error).error), None)),
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(piece) => return Some((Ok(piece), Some(body))),
+                    Err(_) => continue,
+                },
+            }
+        }
+    })
+    .boxed()
+}
+
+fn slow() -> Refusal {
+    Refusal::http(Cause::BodyTimeout, "the body came too slowly; send it at once")
+}
+
+fn broken(error: axum::Error) -> Refusal {
+    Error::new(Kind::InvalidArgument, format!("the body broke off: {error}")).into()
+}

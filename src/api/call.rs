@@ -1,0 +1,126 @@
+//! A call under way: who asks, under which request id, until when.
+//!
+//! The gate makes it after authentication and puts it into the request; handlers of both transports take it from there.
+
+use super::error::Refusal;
+use crate::{
+    access::Caller,
+    error::{Error, Kind},
+};
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
+};
+use std::{ops::Deref, sync::Arc, time::Instant};
+use tonic::{Request, Status};
+
+/// The header that names a request in answers and logs.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id that is kept, in bytes.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// An authenticated call. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Call(Arc<CallParts>);
+
+/// What a call knows.
+#[derive(Debug)]
+pub struct CallParts {
+    pub caller: Caller,
+    pub request_id: RequestId,
+    /// When the request's head had come.
+    pub started: Instant,
+    /// When the caller stops waiting.
+    pub deadline: Option<Instant>,
+}
+
+impl Call {
+    pub(super) fn new(parts: CallParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Takes a gRPC request apart: the call and the message (or stream of messages).
+    pub fn split<T>(request: Request<T>) -> Result<(Self, T), Status> {
+        let (_, mut extensions, message) = request.into_parts();
+        let call = extensions.remove::<Call>().ok_or_else(unauthenticated)?;
+        Ok((call, message))
+    }
+}
+
+impl Deref for Call {
+    type Target = CallParts;
+
+    fn deref(&self) -> &CallParts {
+        &self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Call {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        parts.extensions.get::<Call>().cloned().ok_or_else(|| unauthenticated().into())
+    }
+}
+
+/// Only a path that the gate does not guard comes here.
+fn unauthenticated() -> Error {
+    Error::new(Kind::Unauthenticated, "no API key; send a valid key as x-api-key")
+}
+
+/// Names a request: the caller's own, or a fresh one. Always visible ASCII.
+#[derive(Clone, Debug)]
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// Keeps the caller's id if it is fit to be logged, else makes one.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let fit = |value: &&HeaderValue| {
+            (1..=REQUEST_ID_BYTES_MAX).contains(&value.len())
+                && value.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        match headers.get(&REQUEST_ID).filter(fit) {
+            Some(kept) => Self(kept.clone()),
+            None => Self::generate(),
+        }
+    }
+
+    fn generate() -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let random = fastrand::u128(..).to_be_bytes();
+        let mut text = [0u8; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 15)];
+        }
+        Self(HeaderValue::from_bytes(&text).expect("hex digits fit a header"))
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().expect("only visible ASCII was let in")
+    }
+
+    pub(super) fn header(&self) -> HeaderValue {
+        self.0.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fit_request_id_is_kept() {
+        let of = |text: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(text).unwrap());
+            RequestId::of(&headers).as_str().to_owned()
+        };
+        assert_eq!(of(b"my-id/7"), "my-id/7");
+        assert_eq!(of(&[b'a'; 128]), "a".repeat(128));
+        for unfit in [&[b'a'; 129][..], b"", b"a b", "é".as_bytes()] {
+            assert_eq!(of(unfit).len(), 32, "{unfit:?}");
+        }
+        assert_ne!(RequestId::generate().as_str(), RequestId::generate().as_str());
+    }
+}

@@ -1,0 +1,127 @@
+//! gRPC: `larder.v1.FeatureService`, its verbs in the order of the contract.
+
+use super::{Call, Shared};
+use crate::wire::proto::{
+    feature_service_server::{FeatureService, FeatureServiceServer},
+    *,
+};
+use futures_util::stream::BoxStream;
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, service::Routes};
+
+type Answer<T> = Result<Response<T>, Status>;
+type AnswerStream<T> = BoxStream<'static, Result<T, Status>>;
+
+/// The service, with health and reflection beside it.
+pub(super) fn routes(shared: &Arc<Shared>) -> Routes {
+    let message_bytes_max = shared.service.limits.message_bytes_max;
+    let features = FeatureServiceServer::new(Features(shared.clone()))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(message_bytes_max)
+        .max_encoding_message_size(message_bytes_max);
+    Routes::new(features)
+}
+
+struct Features(Arc<Shared>);
+
+#[tonic::async_trait]
+impl FeatureService for Features {
+    async fn get_online_features(
+        &self,
+        request: Request<GetOnlineFeaturesRequest>,
+    ) -> Answer<GetOnlineFeaturesResponse> {
+        let (_call, _request) = Call::split(request)?;
+        let _service = &self.0.service;
+        Err(pending())
+    }
+
+    type GetHistoricalFeaturesStream = AnswerStream<GetHistoricalFeaturesResponse>;
+
+    async fn get_historical_features(
+        &self,
+        request: Request<Streaming<GetHistoricalFeaturesRequest>>,
+    ) -> Answer<Self::GetHistoricalFeaturesStream> {
+        let (_call, _requests) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn register_features(
+        &self,
+        request: Request<RegisterFeaturesRequest>,
+    ) -> Answer<RegisterFeaturesResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn set_feature_status(
+        &self,
+        request: Request<SetFeatureStatusRequest>,
+    ) -> Answer<SetFeatureStatusResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn get_feature(&self, request: Request<GetFeatureRequest>) -> Answer<GetFeatureResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn list_features(&self, request: Request<ListFeaturesRequest>) -> Answer<ListFeaturesResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn put_feature_set(&self, request: Request<PutFeatureSetRequest>) -> Answer<PutFeatureSetResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn get_feature_set(&self, request: Request<GetFeatureSetRequest>) -> Answer<GetFeatureSetResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn list_feature_sets(
+        &self,
+        request: Request<ListFeatureSetsRequest>,
+    ) -> Answer<ListFeatureSetsResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn write_features(&self, request: Request<WriteFeaturesRequest>) -> Answer<WriteFeaturesResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    type StreamWriteFeaturesStream = AnswerStream<StreamWriteFeaturesResponse>;
+
+    async fn stream_write_features(
+        &self,
+        request: Request<Streaming<StreamWriteFeaturesRequest>>,
+    ) -> Answer<Self::StreamWriteFeaturesStream> {
+        let (_call, _requests) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn get_feature_history(
+        &self,
+        request: Request<GetFeatureHistoryRequest>,
+    ) -> Answer<GetFeatureHistoryResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+
+    async fn invalidate_cache(
+        &self,
+        request: Request<InvalidateCacheRequest>,
+    ) -> Answer<InvalidateCacheResponse> {
+        let (_call, _request) = Call::split(request)?;
+        Err(pending())
+    }
+}
+
+fn pending() -> Status {
+    Status::unimplemented("this verb is not built yet")
+}

@@ -1,0 +1,153 @@
+//! REST under `/api/v1`: the verbs of `grpc.rs`, in the same order.
+
+use super::{
+    Call, Shared,
+    body::{AnyBody, JsonBody},
+    error::{Cause, Refusal},
+};
+use crate::error::Error;
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, RawQuery, State},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
+    response::Response,
+    routing::{delete, get, post},
+};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// What a handler returns; the gate writes refusals down.
+type Answer = Result<Response, Refusal>;
+type Api = State<Arc<Shared>>;
+
+/// Every path. The reserved words of feature names keep `/features/online` and the like apart from `/features/{name}`.
+pub(super) fn router(shared: &Arc<Shared>) -> Router {
+    let v1 = Router::new()
+        .route("/features/online", post(get_online_features))
+        .route("/features/online:packed", post(get_online_features_packed))
+        .route("/features/batch", post(get_historical_features))
+        .route("/features/register", post(register_features))
+        .route("/features/{name}/status", post(set_feature_status))
+        .route("/features/{name}", get(get_feature))
+        .route("/features", get(list_features))
+        .route("/feature-sets/{name}", get(get_feature_set).put(put_feature_set))
+        .route("/feature-sets", get(list_feature_sets))
+        .route("/features/write", post(write_features))
+        .route("/features/{name}/history", get(get_feature_history))
+        .route("/cache/invalidate/{entity_id}", delete(invalidate_entity))
+        .route("/cache/invalidate", post(invalidate_cache));
+    Router::new()
+        .nest("/api/v1", v1)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(shared.clone())
+}
+
+async fn get_online_features(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
+    pending()
+}
+
+async fn get_online_features_packed(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
+    pending()
+}
+
+async fn get_historical_features(
+    _call: Call,
+    State(_shared): Api,
+    RawQuery(_query): RawQuery,
+    _body: AnyBody,
+) -> Answer {
+    pending()
+}
+
+async fn register_features(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
+    pending()
+}
+
+async fn set_feature_status(
+    _call: Call,
+    State(_shared): Api,
+    Path(_name): Path<String>,
+    JsonBody(_body): JsonBody,
+) -> Answer {
+    pending()
+}
+
+async fn get_feature(_call: Call, State(_shared): Api, Path(_name): Path<String>) -> Answer {
+    pending()
+}
+
+async fn list_features(_call: Call, State(_shared): Api, RawQuery(_query): RawQuery) -> Answer {
+    pending()
+}
+
+async fn put_feature_set(
+    _call: Call,
+    State(_shared): Api,
+    Path(_name): Path<String>,
+    JsonBody(_body): JsonBody,
+) -> Answer {
+    pending()
+}
+
+async fn get_feature_set(_call: Call, State(_shared): Api, Path(_name): Path<String>) -> Answer {
+    pending()
+}
+
+async fn list_feature_sets(_call: Call, State(_shared): Api, RawQuery(_query): RawQuery) -> Answer {
+    pending()
+}
+
+async fn write_features(
+    _call: Call,
+    State(_shared): Api,
+    RawQuery(_query): RawQuery,
+    _body: AnyBody,
+) -> Answer {
+    pending()
+}
+
+async fn get_feature_history(
+    _call: Call,
+    State(_shared): Api,
+    Path(_name): Path<String>,
+    RawQuery(_query): RawQuery,
+) -> Answer {
+    pending()
+}
+
+async fn invalidate_entity(
+    _call: Call,
+    State(_shared): Api,
+    Path(_entity_id): Path<String>,
+    RawQuery(_query): RawQuery,
+) -> Answer {
+    pending()
+}
+
+async fn invalidate_cache(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
+    pending()
+}
+
+async fn unknown_path(uri: Uri) -> Refusal {
+    Error::not_found(format!("there is no path {}; see the reference under /api/v1", uri.path())).into()
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+    let message = format!("{} does not take {method}; the Allow header says what it takes", uri.path());
+    Refusal::http(Cause::MethodNotAllowed, message)
+}
+
+/// An answer in JSON.
+fn json(body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn pending() -> Answer {
+    let mut response = json("{}");
+    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
+    Ok(response)
+}
