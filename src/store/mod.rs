@@ -45,6 +45,10 @@ pub trait Snapshot: Send + Sync {
     /// The moment before which nothing can still appear in these groups.
     fn settled_at(&self) -> Timestamp;
 
+    /// Whether everything visible was created at or before `settled_at`: then a read of the whole snapshot can be
+    /// repeated as one known at that moment.
+    fn is_settled(&self) -> bool;
+
     /// For every (key, time) the newest row of each group with event timestamp ≤ time, created within `known_at`.
     /// Answers one [`Picks`] for each of `query.reads`.
     async fn as_of(&self, query: AsOf) -> Result<Vec<Picks>>;
