@@ -284,7 +284,7 @@ impl ColumnBuilder {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::feature::row;
     use proptest::{collection::vec, option, prelude::*};
@@ -300,7 +300,7 @@ mod tests {
             Dtype::String => any::<String>().prop_map(Value::String).boxed(),
             Dtype::Bytes => vec(any::<u8>(), 0..20).prop_map(Value::Bytes).boxed(),
             Dtype::Timestamp => time().prop_map(Value::Timestamp).boxed(),
-            Dtype::Json => "[0-9]{1,9}".prop_map(Value::Json).boxed(),
+            Dtype::Json => "[1-9][0-9]{0,8}".prop_map(Value::Json).boxed(),
             Dtype::List(element) => match element {
                 Element::Bool => vec(any::<Option<bool>>(), 0..20).prop_map(List::Bool).boxed(),
                 Element::Int64 => vec(any::<Option<i64>>(), 0..20).prop_map(List::Int64).boxed(),

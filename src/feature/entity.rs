@@ -16,7 +16,7 @@ pub fn check_id(id: &str) -> Result<(), String> {
     if id.len() > ID_BYTES_MAX {
         return Err(format!("an entity id has at most {ID_BYTES_MAX} bytes; this one has {}", id.len()));
     }
-    if id.bytes().any(|b| b < b' ' || b >= 0x7f) && id.chars().any(char::is_control) {
+    if id.bytes().any(|b| !(b' '..0x7f).contains(&b)) && id.chars().any(char::is_control) {
         return Err(format!("the entity id {id:?} holds a control character"));
     }
     Ok(())

@@ -6,6 +6,7 @@ pub mod columns;
 pub mod definition;
 pub mod dtype;
 pub mod entity;
+pub mod json;
 pub mod name;
 pub mod row;
 pub mod time;

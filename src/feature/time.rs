@@ -3,7 +3,7 @@
 //! Input finer than a microsecond is rounded before any store sees it: event timestamps up, `as_of` down. Left to the
 //! stores, one would round and the next truncate, and two stores would give two answers.
 
-use chrono::{DateTime, Datelike, NaiveDate, Timelike};
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -69,9 +69,62 @@ impl Timestamp {
         })
     }
 
+    /// Appends what `Display` shows. Answers hold a timestamp for each cell, so this is worth doing by hand.
+    pub fn write_rfc3339(self, out: &mut Vec<u8>) {
+        let days = self.0.div_euclid(DAY_MICROS);
+        let within_day = self.0.rem_euclid(DAY_MICROS);
+        let (year, month, day) = civil_from_days(days);
+        let seconds = within_day / 1_000_000;
+        let micros = within_day % 1_000_000;
+        let parts = [
+            (year, 4, b'-'),
+            (month, 2, b'-'),
+            (day, 2, b'T'),
+            (seconds / 3_600, 2, b':'),
+            (seconds / 60 % 60, 2, b':'),
+            (seconds % 60, 2, b'.'),
+        ];
+        for (number, digits, separator) in parts {
+            write_digits(number, digits, out);
+            out.push(separator);
+        }
+        match micros {
+            0 => drop(out.pop()),
+            _ if micros % 1_000 == 0 => write_digits(micros / 1_000, 3, out),
+            _ => write_digits(micros, 6, out),
+        }
+        out.push(b'Z');
+    }
+
     /// This moment moved by `micros`, held within the years 1 to 9999.
     pub fn saturating_add(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros).clamp(Self::MIN.0, Self::MAX.0))
+    }
+}
+
+const DAY_MICROS: i64 = 86_400_000_000;
+
+/// Year, month and day of a day counted from the Unix epoch, by Howard Hinnant's algorithm
+/// (<https://howardhinnant.github.io/date_algorithms.html#civil_from_days>).
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+fn write_digits(number: i64, digits: usize, out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + digits, b'0');
+    let mut rest = number;
+    for digit in out[start..].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
     }
 }
 
@@ -122,26 +175,9 @@ fn parse_rfc3339(text: &str, round: Round) -> Option<Timestamp> {
 /// RFC 3339 in UTC with as many fraction digits as needed: 0, 3 or 6.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(t) = DateTime::from_timestamp_micros(self.0) else {
-            return write!(f, "{} µs", self.0);
-        };
-        let (date, time) = (t.date_naive(), t.time());
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}",
-            date.year(),
-            date.month(),
-            date.day(),
-            time.hour(),
-            time.minute(),
-            time.second()
-        )?;
-        match self.0.rem_euclid(1_000_000) {
-            0 => {}
-            micros if micros % 1_000 == 0 => write!(f, ".{:03}", micros / 1_000)?,
-            micros => write!(f, ".{micros:06}")?,
-        }
-        f.write_str("Z")
+        let mut text = Vec::with_capacity(27);
+        self.write_rfc3339(&mut text);
+        f.write_str(std::str::from_utf8(&text).expect("digits and separators"))
     }
 }
 
@@ -216,6 +252,7 @@ impl fmt::Display for Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn rfc3339_in_and_out() {
@@ -227,6 +264,17 @@ mod tests {
             ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
         ] {
             assert_eq!(Timestamp::parse(input, Round::Down).unwrap().to_string(), output);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_what_chrono_writes(micros in Timestamp::MIN.micros()..=Timestamp::MAX.micros()) {
+            let timestamp = Timestamp::from_stored(micros);
+            let text = timestamp.to_string();
+            let chrono = chrono::DateTime::from_timestamp_micros(micros).unwrap();
+            prop_assert_eq!(&text, &chrono.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true));
+            prop_assert_eq!(Timestamp::parse(&text, Round::Down).unwrap(), timestamp);
         }
     }
 

@@ -45,6 +45,16 @@ pub enum Cell {
     Value(Value),
 }
 
+impl Cell {
+    /// The value, if there is one.
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Cell::Value(value) => Some(value),
+            Cell::Null | Cell::LeftOut => None,
+        }
+    }
+}
+
 impl Value {
     pub fn dtype(&self) -> Dtype {
         match self {

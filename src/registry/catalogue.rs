@@ -162,7 +162,7 @@ impl Catalogue {
     /// A feature set: `fraud` (newest) or `fraud@3`.
     pub fn feature_set(&self, text: &str) -> Result<&Arc<FeatureSet>> {
         let unknown = || Error::not_found(format!("no feature set {text:?} exists"));
-        let (name, version) = split_version(text).map_err(|why| Error::not_found(why))?;
+        let (name, version) = split_version(text).map_err(Error::not_found)?;
         let versions = self.sets.get(name).ok_or_else(unknown)?;
         match version {
             Some(version) => versions.iter().find(|set| set.version == version),

@@ -1,5 +1,7 @@
 //! The wire: the only place that turns proto or JSON into vocabulary and back.
 
+pub mod json;
+
 /// The contract, as generated from `proto/larder/v1`.
 pub mod proto {
     #![allow(missing_docs, clippy::all, rustdoc::all)]
