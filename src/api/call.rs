@@ -6,6 +6,8 @@ use super::error::Refusal;
 use crate::{
     access::Caller,
     error::{Error, Kind},
+    serving::Service,
+    wire::online::Envelope,
 };
 use axum::{
     extract::FromRequestParts,
@@ -44,6 +46,12 @@ impl Call {
         let (_, mut extensions, message) = request.into_parts();
         let call = extensions.remove::<Call>().ok_or_else(unauthenticated)?;
         Ok((call, message))
+    }
+
+    /// What stands around an online answer to this call.
+    pub(super) fn envelope(&self, service: &Service) -> Envelope<'_> {
+        let bytes_max = service.limits.reply_bytes_max;
+        Envelope { request_id: self.request_id.as_str(), started: self.started, bytes_max }
     }
 }
 

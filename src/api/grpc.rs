@@ -1,10 +1,10 @@
 //! gRPC: `larder.v1.FeatureService`, its verbs in the order of the contract.
 
-use super::{Call, Shared};
-use crate::wire::proto::{
-    feature_service_server::{FeatureService, FeatureServiceServer},
-    *,
+use super::{
+    Call, Shared,
+    codec::server::feature_service_server::{FeatureService, FeatureServiceServer},
 };
+use crate::wire::{online, proto::*};
 use futures_util::stream::BoxStream;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, service::Routes};
@@ -27,13 +27,11 @@ struct Features(Arc<Shared>);
 
 #[tonic::async_trait]
 impl FeatureService for Features {
-    async fn get_online_features(
-        &self,
-        request: Request<GetOnlineFeaturesRequest>,
-    ) -> Answer<GetOnlineFeaturesResponse> {
-        let (_call, _request) = Call::split(request)?;
-        let _service = &self.0.service;
-        Err(pending())
+    async fn get_online_features(&self, request: Request<online::Request>) -> Answer<online::Reply> {
+        let (call, request) = Call::split(request)?;
+        let parts = request.parts()?;
+        let answer = self.0.service.online(&call.caller, parts.to_online()?).await?;
+        Ok(Response::new(online::Reply::new(answer, parts.schema_id, &call.envelope(&self.0.service))?))
     }
 
     type GetHistoricalFeaturesStream = AnswerStream<GetHistoricalFeaturesResponse>;

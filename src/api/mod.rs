@@ -10,6 +10,7 @@
 
 mod body;
 mod call;
+mod codec;
 pub mod error;
 mod gate;
 mod grpc;

@@ -9,6 +9,7 @@ pub mod entity;
 pub mod json;
 pub mod name;
 pub mod row;
+pub mod status;
 pub mod time;
 pub mod value;
 
@@ -16,5 +17,6 @@ pub use columns::{Column, ColumnBuilder};
 pub use definition::{EntityTypeId, FeatureId, GroupId, GroupSchema, TenantId};
 pub use dtype::{Dtype, Element};
 pub use row::PackedRow;
+pub use status::{AgeLimit, CellStatus};
 pub use time::{Duration, Round, Timestamp};
 pub use value::{Cell, List, Value};

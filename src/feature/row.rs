@@ -94,6 +94,11 @@ impl<'a> PackedRow<'a> {
         std::str::from_utf8(self.heap(column)).unwrap_or_default()
     }
 
+    /// The list of a list column, in place.
+    pub fn list(self, column: usize, element: Element) -> PackedList<'a> {
+        PackedList::new(self.heap(column), element)
+    }
+
     pub fn cell(self, column: usize, dtype: Dtype) -> Cell {
         match self.state(column) {
             CellState::LeftOut => Cell::LeftOut,
@@ -115,6 +120,45 @@ impl<'a> PackedRow<'a> {
             Dtype::Bytes => Value::Bytes(self.heap(column).to_owned()),
             Dtype::List(element) => Value::List(unpack_list(self.heap(column), element)),
         }
+    }
+}
+
+/// A packed list, borrowed. Null elements have placeholders: 0, empty or false.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedList<'a> {
+    pub element: Element,
+    /// Elements, nulls included.
+    pub count: usize,
+    nulls: &'a [u8],
+    /// One after the other: fixed width, or length (u32) and bytes.
+    pub items: &'a [u8],
+}
+
+impl<'a> PackedList<'a> {
+    fn new(bytes: &'a [u8], element: Element) -> Self {
+        let (count, rest) = bytes
+            .split_first_chunk::<4>()
+            .map_or((0, bytes), |(count, rest)| (u32::from_le_bytes(*count) as usize, rest));
+        let (nulls, items) = rest.split_at(count.div_ceil(8).min(rest.len()));
+        Self { element, count, nulls, items }
+    }
+
+    /// Positions of null elements, ascending.
+    pub fn null_positions(self) -> impl Iterator<Item = usize> {
+        self.nulls.iter().enumerate().filter(|(_, byte)| **byte != 0).flat_map(|(at, byte)| {
+            (0..8).filter(move |bit| byte & (1 << bit) != 0).map(move |bit| 8 * at + bit)
+        })
+    }
+
+    /// The elements of a list of strings or bytes.
+    pub fn sized_items(self) -> impl Iterator<Item = &'a [u8]> {
+        let mut rest = self.items;
+        std::iter::from_fn(move || {
+            let (len, after) = rest.split_first_chunk::<4>()?;
+            let (item, after) = after.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            rest = after;
+            Some(item)
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! One tenant's features, groups, entity types and sets, by every name they have.
 
-use super::plan::{Plan, PlanCache};
+use super::plan::{FeatureList, Plan, PlanCache};
 use crate::{
     error::{Error, Result},
     feature::{
@@ -176,14 +176,20 @@ impl Catalogue {
         self.sets.values().filter_map(|versions| versions.last())
     }
 
+    /// How to answer a request for these features, in this order; at most `features_max`.
+    pub fn plan_of(&self, features: &FeatureList<'_>, features_max: usize) -> Result<Arc<Plan>> {
+        self.plans.get_or_make(self, features, features_max)
+    }
+
     /// How to answer a request for these features, in this order.
     pub fn plan(&self, features: &[impl AsRef<str>]) -> Result<Arc<Plan>> {
-        self.plans.get_or_make(self, features)
+        let names: Vec<&str> = features.iter().map(AsRef::as_ref).collect();
+        self.plan_of(&FeatureList::Names(&names), usize::MAX)
     }
 
     /// How to answer a request for a feature set.
     pub fn plan_for_set(&self, set: &str) -> Result<Arc<Plan>> {
-        self.plans.get_or_make_for_set(self, set)
+        self.plan_of(&FeatureList::Set(set), usize::MAX)
     }
 }
 

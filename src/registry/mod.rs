@@ -7,7 +7,7 @@ mod catalogue;
 mod plan;
 
 pub use catalogue::{Catalogue, GroupEntry};
-pub use plan::{Plan, PlanEntityType, PlanFeature, PlanGroup};
+pub use plan::{Derived, FeatureList, ListEncoding, Plan, PlanEntityType, PlanFeature, PlanGroup};
 
 use crate::{
     access::{ApiKey, ApiKeySecret, Caller, Scope},

@@ -1,6 +1,8 @@
 //! The wire: the only place that turns proto or JSON into vocabulary and back.
 
+pub mod codec;
 pub mod json;
+pub mod online;
 
 /// The contract, as generated from `proto/larder/v1`.
 pub mod proto {

@@ -1,0 +1,220 @@
+//! Where each feature of a plan stands in a row of the answer, and the schema as it is sent. Made once for each plan.
+
+use crate::{
+    feature::{Cell, Dtype, Element, row},
+    registry::Plan,
+    wire::proto,
+};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use std::ops::Range;
+
+/// The arrays of `larder.v1.Row`, by their field numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Array {
+    Float64s = 3,
+    Int64s = 4,
+    Strings = 5,
+    Bools = 6,
+    Float32s = 7,
+    Bytes = 8,
+    Timestamps = 9,
+    Lists = 10,
+    Jsons = 11,
+}
+
+impl Array {
+    const ALL: [Array; 9] = [
+        Array::Float64s,
+        Array::Int64s,
+        Array::Strings,
+        Array::Bools,
+        Array::Float32s,
+        Array::Bytes,
+        Array::Timestamps,
+        Array::Lists,
+        Array::Jsons,
+    ];
+
+    fn of(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::Float64 => Self::Float64s,
+            Dtype::Int64 => Self::Int64s,
+            Dtype::String => Self::Strings,
+            Dtype::Bool => Self::Bools,
+            Dtype::Float32 => Self::Float32s,
+            Dtype::Bytes => Self::Bytes,
+            Dtype::Timestamp => Self::Timestamps,
+            Dtype::List(_) => Self::Lists,
+            Dtype::Json => Self::Jsons,
+        }
+    }
+
+    pub fn field(self) -> u32 {
+        self as u32
+    }
+
+    /// Bytes of one element where all are of one width; these arrays are packed.
+    pub fn width(self) -> Option<usize> {
+        match self {
+            Self::Float64s | Self::Timestamps => Some(8),
+            Self::Float32s => Some(4),
+            Self::Bools => Some(1),
+            Self::Int64s | Self::Strings | Self::Bytes | Self::Lists | Self::Jsons => None,
+        }
+    }
+}
+
+/// Everything about an answer's rows that depends on the plan alone.
+pub(super) struct Layout {
+    /// Field 2 of the answer, key and length included.
+    pub schema: Vec<u8>,
+    /// Features of one group that stand together, in the order of the plan.
+    pub statuses: Vec<(usize, Range<usize>)>,
+    /// The arrays that are not empty, in the order of their fields.
+    pub arrays: Vec<ArrayLayout>,
+    /// Bytes of a row's fields whose length does not depend on its values.
+    pub fixed_len: usize,
+    /// Every feature's default as one packed row; features without one are left out.
+    pub defaults: Vec<u8>,
+}
+
+pub(super) struct ArrayLayout {
+    pub array: Array,
+    /// By slot.
+    pub cells: Vec<CellPlace>,
+    pub runs: Vec<Run>,
+    /// The array's key and length, where the length is known.
+    pub head: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct CellPlace {
+    /// Position in the plan.
+    pub feature: usize,
+    /// Position in the group's rows.
+    pub column: usize,
+    /// What lists hold.
+    pub element: Option<Element>,
+}
+
+/// Neighbours in an array that are of one group.
+pub(super) struct Run {
+    /// Position in the plan's groups.
+    pub group: usize,
+    /// Slots.
+    pub slots: Range<usize>,
+    /// The columns follow one another as the slots do.
+    pub in_order: bool,
+}
+
+impl Layout {
+    pub fn of(plan: &Plan) -> &Self {
+        plan.derived.get_or_make(|| Self::new(plan))
+    }
+
+    /// Whether every row has the same length.
+    pub fn has_fixed_rows(&self) -> bool {
+        self.arrays.iter().all(|of| of.array.width().is_some())
+    }
+
+    fn new(plan: &Plan) -> Self {
+        let mut statuses: Vec<(usize, Range<usize>)> = Vec::new();
+        for (position, feature) in plan.features.iter().enumerate() {
+            match statuses.last_mut() {
+                Some((group, features)) if *group == feature.group => features.end = position + 1,
+                _ => statuses.push((feature.group, position..position + 1)),
+            }
+        }
+        let arrays: Vec<_> = Array::ALL.iter().filter_map(|array| ArrayLayout::new(plan, *array)).collect();
+        let fixed_arrays = arrays.iter().filter_map(|of| {
+            let bytes = of.array.width()? * of.cells.len();
+            Some(packed_len(of.array.field(), bytes))
+        });
+        let fixed_len = packed_len(1, plan.features.len())
+            + packed_len(2, 8 * plan.groups.len())
+            + fixed_arrays.sum::<usize>();
+        let default = |feature: &crate::registry::PlanFeature| {
+            feature.feature.describing.default.clone().map_or(Cell::LeftOut, Cell::Value)
+        };
+        let defaults: Vec<Cell> = plan.features.iter().map(default).collect();
+        Self { schema: schema(plan), statuses, arrays, fixed_len, defaults: row::pack(&defaults) }
+    }
+}
+
+impl ArrayLayout {
+    fn new(plan: &Plan, array: Array) -> Option<Self> {
+        let features = plan.features.iter().enumerate();
+        let in_array = features.filter(|(_, feature)| Array::of(feature.feature.dtype) == array);
+        let mut cells: Vec<CellPlace> = Vec::new();
+        let mut runs: Vec<Run> = Vec::new();
+        for (slot, (position, feature)) in in_array.enumerate() {
+            let column = feature.feature.column as usize;
+            let element = match feature.feature.dtype {
+                Dtype::List(element) => Some(element),
+                _ => None,
+            };
+            match runs.last_mut() {
+                Some(run) if run.group == feature.group => {
+                    run.in_order &= cells.last().is_some_and(|before| before.column + 1 == column);
+                    run.slots.end = slot + 1;
+                }
+                _ => runs.push(Run { group: feature.group, slots: slot..slot + 1, in_order: true }),
+            }
+            cells.push(CellPlace { feature: position, column, element });
+        }
+        let mut head = Vec::new();
+        if let Some(width) = array.width() {
+            encode_key(array.field(), WireType::LengthDelimited, &mut head);
+            encode_varint((width * cells.len()) as u64, &mut head);
+        }
+        (!cells.is_empty()).then_some(Self { array, cells, runs, head })
+    }
+}
+
+/// Bytes of a packed or length-delimited field.
+pub(super) fn packed_len(field: u32, content: usize) -> usize {
+    key_len(field) + encoded_len_varint(content as u64) + content
+}
+
+/// The schema as the contract has it.
+pub(super) fn schema_message(plan: &Plan) -> proto::Schema {
+    let feature = |feature: &crate::registry::PlanFeature| proto::schema::Feature {
+        name: feature.name.clone(),
+        r#ref: feature.reference.clone(),
+        dtype: proto_dtype(feature.feature.dtype) as i32,
+        slot: feature.slot,
+        group: feature.group as u32,
+        has_default: feature.feature.describing.default.is_some(),
+    };
+    proto::Schema {
+        feature_set: plan.feature_set.clone().unwrap_or_default(),
+        features: plan.features.iter().map(feature).collect(),
+    }
+}
+
+fn schema(plan: &Plan) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    prost::encoding::message::encode(2, &schema_message(plan), &mut bytes);
+    bytes
+}
+
+fn proto_dtype(dtype: Dtype) -> proto::Dtype {
+    match dtype {
+        Dtype::Bool => proto::Dtype::Bool,
+        Dtype::Int64 => proto::Dtype::Int64,
+        Dtype::Float64 => proto::Dtype::Float64,
+        Dtype::Float32 => proto::Dtype::Float32,
+        Dtype::String => proto::Dtype::String,
+        Dtype::Bytes => proto::Dtype::Bytes,
+        Dtype::Timestamp => proto::Dtype::Timestamp,
+        Dtype::Json => proto::Dtype::Json,
+        Dtype::List(Element::Bool) => proto::Dtype::BoolList,
+        Dtype::List(Element::Int64) => proto::Dtype::Int64List,
+        Dtype::List(Element::Float64) => proto::Dtype::Float64List,
+        Dtype::List(Element::Float32) => proto::Dtype::Float32List,
+        Dtype::List(Element::String) => proto::Dtype::StringList,
+        Dtype::List(Element::Bytes) => proto::Dtype::BytesList,
+        Dtype::List(Element::Timestamp) => proto::Dtype::TimestampList,
+    }
+}

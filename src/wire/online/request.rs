@@ -1,0 +1,225 @@
+//! The request, read in place.
+
+use crate::{
+    error::{Error, Result},
+    feature::{Duration, Round, Timestamp},
+    registry::{FeatureList, ListEncoding},
+    serving::online::{Entities, OnlineRequest},
+    wire::codec::Decode,
+};
+use bytes::{Buf, Bytes};
+use prost::{DecodeError, Message};
+use std::borrow::Cow;
+
+/// `larder.v1.GetOnlineFeaturesRequest` as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    bytes: Bytes,
+}
+
+/// What a [`Request`] says. Borrows from it.
+#[derive(Clone, Debug, Default)]
+pub struct RequestParts<'a> {
+    /// The fields 1, key and length included, as one run of bytes.
+    features: Cow<'a, [u8]>,
+    feature_set: &'a str,
+    entity_ids: Vec<&'a str>,
+    entities: Vec<(&'a str, Vec<&'a str>)>,
+    as_of: Option<prost_types::Timestamp>,
+    max_age: Option<prost_types::Duration>,
+    use_defaults: bool,
+    /// The schema that the caller holds; 0 = none.
+    pub schema_id: u64,
+}
+
+impl Decode for Request {
+    fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
+        Ok(Self { bytes: buf.copy_to_bytes(buf.remaining()) })
+    }
+}
+
+impl Request {
+    /// Walks the message once.
+    pub fn parts(&self) -> Result<RequestParts<'_>> {
+        let mut parts = RequestParts::default();
+        let mut rest: &[u8] = &self.bytes;
+        // Clients write the names one after the other; only a list in pieces has to be put together.
+        let mut run = 0..0;
+        let mut pieced: Vec<u8> = Vec::new();
+        while !rest.is_empty() {
+            let start = self.bytes.len() - rest.len();
+            match take_field(&mut rest)? {
+                (1, Field::Bytes(_)) => {
+                    let end = self.bytes.len() - rest.len();
+                    if run.is_empty() {
+                        run = start..end;
+                    } else if run.end == start {
+                        run.end = end;
+                    } else {
+                        pieced.extend_from_slice(&self.bytes[std::mem::replace(&mut run, start..end)]);
+                    }
+                }
+                (2, Field::Bytes(set)) => parts.feature_set = text(set, "feature_set")?,
+                (3, Field::Bytes(id)) => parts.entity_ids.push(text(id, "entity_ids")?),
+                (4, Field::Bytes(entry)) => parts.add_column(entry)?,
+                (5, Field::Bytes(time)) => {
+                    parts.as_of.get_or_insert_default().merge(time).map_err(malformed)?;
+                }
+                (6, Field::Bytes(span)) => {
+                    parts.max_age.get_or_insert_default().merge(span).map_err(malformed)?;
+                }
+                (7, Field::Varint(flag)) => parts.use_defaults = flag != 0,
+                (8, Field::Fixed64(id)) => parts.schema_id = id,
+                (1..=8, _) => return Err(malformed("a field has the wrong wire type")),
+                // Fields of a later contract.
+                _ => {}
+            }
+        }
+        parts.features = Cow::Borrowed(&self.bytes[run]);
+        if !pieced.is_empty() {
+            pieced.extend_from_slice(&parts.features);
+            parts.features = Cow::Owned(pieced);
+        }
+        Ok(parts)
+    }
+}
+
+impl<'a> RequestParts<'a> {
+    fn add_column(&mut self, mut entry: &'a [u8]) -> Result<()> {
+        let (mut key, mut ids) = ("", Vec::new());
+        while !entry.is_empty() {
+            match take_field(&mut entry)? {
+                (1, Field::Bytes(name)) => key = text(name, "entities")?,
+                (2, Field::Bytes(mut column)) => {
+                    while !column.is_empty() {
+                        match take_field(&mut column)? {
+                            (1, Field::Bytes(id)) => ids.push(text(id, "entities")?),
+                            (1, _) => return Err(malformed("a field has the wrong wire type")),
+                            _ => {}
+                        }
+                    }
+                }
+                (1 | 2, _) => return Err(malformed("a field has the wrong wire type")),
+                _ => {}
+            }
+        }
+        // In a protobuf map the last entry of a key holds.
+        self.entities.retain(|(known, _)| *known != key);
+        self.entities.push((key, ids));
+        Ok(())
+    }
+
+    /// The request in the service's words.
+    pub fn to_online(&self) -> Result<OnlineRequest<'_>> {
+        let features = match (self.features.is_empty(), self.feature_set) {
+            (false, "") => FeatureList::Encoded {
+                encoding: ListEncoding::Protobuf,
+                bytes: &self.features,
+                names: feature_names,
+            },
+            (true, "") => FeatureList::Names(&[]),
+            (true, set) => FeatureList::Set(set),
+            (false, _) => {
+                let message = "features and feature_set exclude each other; give one of them";
+                return Err(Error::invalid("feature_set", message));
+            }
+        };
+        let entities = match (self.entity_ids.is_empty(), self.entities.is_empty()) {
+            (_, true) => Entities::Ids(&self.entity_ids),
+            (true, false) => Entities::Columns(&self.entities),
+            (false, false) => {
+                let message = "entity_ids and entities exclude each other; give one of them";
+                return Err(Error::invalid("entities", message));
+            }
+        };
+        let as_of = self.as_of.as_ref().map(|time| {
+            Timestamp::from_seconds_nanos(time.seconds, time.nanos, Round::Down)
+                .map_err(|why| Error::invalid("as_of", why))
+        });
+        let max_age = self.max_age.as_ref().map(|span| {
+            duration(span).ok_or_else(|| {
+                let message = "a duration here is not negative, and nothing finer than a microsecond";
+                Error::invalid("max_age", message)
+            })
+        });
+        Ok(OnlineRequest {
+            features,
+            entities,
+            as_of: as_of.transpose()?,
+            max_age: max_age.transpose()?,
+            use_defaults: self.use_defaults,
+        })
+    }
+}
+
+/// The names within a run of fields 1.
+fn feature_names(mut fields: &[u8]) -> Result<Vec<Cow<'_, str>>> {
+    let mut names = Vec::new();
+    while !fields.is_empty() {
+        if let (1, Field::Bytes(name)) = take_field(&mut fields)? {
+            names.push(Cow::Borrowed(text(name, "features")?));
+        }
+    }
+    Ok(names)
+}
+
+fn duration(span: &prost_types::Duration) -> Option<Duration> {
+    let nanos = i64::from(span.nanos);
+    if !(0..1_000_000_000).contains(&nanos) || nanos % 1_000 != 0 {
+        return None;
+    }
+    Duration::from_micros(span.seconds.checked_mul(1_000_000)?.checked_add(nanos / 1_000)?)
+}
+
+enum Field<'a> {
+    Varint(u64),
+    Fixed64(u64),
+    Bytes(&'a [u8]),
+    /// Four bytes, or a group: no field of ours.
+    Other,
+}
+
+/// Takes one field off the front: its number and its content.
+#[inline]
+fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Field<'a>)> {
+    let key = take_varint(rest)?;
+    let number = key >> 3;
+    if number == 0 || key > u64::from(u32::MAX) {
+        return Err(malformed("a field has no valid number"));
+    }
+    let field = match key & 7 {
+        0 => Field::Varint(take_varint(rest)?),
+        1 => Field::Fixed64(u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes"))),
+        2 => {
+            let len = usize::try_from(take_varint(rest)?).unwrap_or(usize::MAX);
+            Field::Bytes(take(rest, len)?)
+        }
+        5 => take(rest, 4).map(|_| Field::Other)?,
+        _ => return Err(malformed("a field has an unknown wire type")),
+    };
+    Ok((number, field))
+}
+
+#[inline]
+fn take_varint(rest: &mut &[u8]) -> Result<u64> {
+    if let [byte @ ..0x80, after @ ..] = *rest {
+        *rest = after;
+        return Ok(u64::from(*byte));
+    }
+    prost::encoding::decode_varint(rest).map_err(malformed)
+}
+
+#[inline]
+fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8]> {
+    let (taken, after) = rest.split_at_checked(len).ok_or_else(|| malformed("it is cut short"))?;
+    *rest = after;
+    Ok(taken)
+}
+
+fn text<'a>(bytes: &'a [u8], field: &str) -> Result<&'a str> {
+    std::str::from_utf8(bytes).map_err(|_| Error::invalid(field, "this is not valid UTF-8"))
+}
+
+fn malformed(why: impl std::fmt::Display) -> Error {
+    Error::new(crate::error::Kind::InvalidArgument, format!("the request is not a valid message: {why}"))
+}
