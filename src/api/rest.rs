@@ -5,7 +5,7 @@ use super::{
     body::{AnyBody, JsonBody},
     error::{Cause, Refusal},
 };
-use crate::error::Error;
+use crate::{error::Error, wire::online};
 use axum::{
     Router,
     body::Body,
@@ -44,12 +44,18 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .with_state(shared.clone())
 }
 
-async fn get_online_features(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
-    pending()
+async fn get_online_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+    let request = online::JsonRequest::read(&body)?;
+    let answer = shared.service.online(&call.caller, request.to_online(&request.entities())?).await?;
+    Ok(json(online::write_json(&answer, &request, &call.envelope(&shared.service))?))
 }
 
-async fn get_online_features_packed(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
-    pending()
+async fn get_online_features_packed(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+    let (request, envelope) = (online::read_packed(&body)?, call.envelope(&shared.service));
+    let parts = request.parts()?;
+    let answer = shared.service.online(&call.caller, parts.to_online()?).await?;
+    let reply = online::Reply::new(answer, parts.schema_id, &envelope)?;
+    Ok(json(online::write_packed(&reply, envelope.bytes_max)?))
 }
 
 async fn get_historical_features(

@@ -1,12 +1,13 @@
 //! Where each feature of a plan stands in a row of the answer, and the schema as it is sent. Made once for each plan.
 
+use super::json_layout::JsonLayout;
 use crate::{
     feature::{Cell, Dtype, Element, row},
     registry::Plan,
     wire::proto,
 };
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
-use std::ops::Range;
+use std::{ops::Range, sync::OnceLock};
 
 /// The arrays of `larder.v1.Row`, by their field numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,7 @@ pub(super) struct Layout {
     pub fixed_len: usize,
     /// Every feature's default as one packed row; features without one are left out.
     pub defaults: Vec<u8>,
+    json: OnceLock<JsonLayout>,
 }
 
 pub(super) struct ArrayLayout {
@@ -113,6 +115,11 @@ impl Layout {
         plan.derived.get_or_make(|| Self::new(plan))
     }
 
+    /// The same for JSON, made when it is first asked for.
+    pub fn json(&self, plan: &Plan) -> &JsonLayout {
+        self.json.get_or_init(|| JsonLayout::new(plan))
+    }
+
     /// Whether every row has the same length.
     pub fn has_fixed_rows(&self) -> bool {
         self.arrays.iter().all(|of| of.array.width().is_some())
@@ -138,7 +145,14 @@ impl Layout {
             feature.feature.describing.default.clone().map_or(Cell::LeftOut, Cell::Value)
         };
         let defaults: Vec<Cell> = plan.features.iter().map(default).collect();
-        Self { schema: schema(plan), statuses, arrays, fixed_len, defaults: row::pack(&defaults) }
+        Self {
+            schema: schema(plan),
+            statuses,
+            arrays,
+            fixed_len,
+            defaults: row::pack(&defaults),
+            json: OnceLock::new(),
+        }
     }
 }
 

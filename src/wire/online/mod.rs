@@ -7,12 +7,20 @@
 //!   plan that was resolved when the same list was first asked for.
 //! - [`Reply`] writes the rows of the store straight into the reply's buffer, whose length it knows before. The schema
 //!   is written once for each plan.
+//!
+//! JSON does the same with texts: the array of features finds the plan, and all that a plan knows of an answer is text
+//! already.
 
+mod json;
+mod json_layout;
 mod layout;
 mod list;
+mod packed;
 mod reply;
 mod request;
 
+pub use json::{JsonRequest, write_json};
+pub use packed::{read_packed, write_packed};
 pub use reply::Reply;
 pub use request::{Request, RequestParts};
 

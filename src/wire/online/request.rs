@@ -38,6 +38,13 @@ impl Decode for Request {
     }
 }
 
+impl From<Bytes> for Request {
+    /// The message in protobuf's encoding.
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes }
+    }
+}
+
 impl Request {
     /// Walks the message once.
     pub fn parts(&self) -> Result<RequestParts<'_>> {

@@ -1,0 +1,291 @@
+//! The online answer as natural JSON: `POST /api/v1/features/online`.
+
+use super::{
+    Envelope,
+    json_layout::{JsonLayout, write_status},
+    layout::Layout,
+};
+use crate::{
+    error::{Error, Kind, Result},
+    feature::{
+        CellStatus, Duration, PackedRow, Round, Timestamp,
+        json::{JsonReader, write_string},
+    },
+    registry::{FeatureList, ListEncoding},
+    serving::online::{Entities, GroupCells, OnlineAnswer, OnlineRequest},
+    wire::json::{Int64Form, JsonWriter, read_duration, read_id, read_timestamp},
+};
+use std::borrow::Cow;
+
+const MEMBERS: [&str; 8] =
+    ["features", "feature_set", "entity_ids", "entities", "as_of", "max_age", "use_defaults", "int64"];
+/// What a value, a status and an event timestamp are guessed to take, with their quotes.
+const CELL_BYTES_GUESS: usize = 20 + 12 + 30;
+
+/// The body of a request.
+#[derive(Debug, Default)]
+pub struct JsonRequest<'a> {
+    /// The text of the array.
+    features: Option<&'a str>,
+    feature_set: Option<Cow<'a, str>>,
+    entity_ids: Option<Ids<'a>>,
+    entities: Option<Vec<(String, Ids<'a>)>>,
+    as_of: Option<Timestamp>,
+    max_age: Option<Duration>,
+    use_defaults: bool,
+    int64: Int64Form,
+}
+
+type Ids<'a> = Vec<Cow<'a, str>>;
+
+/// The entities of a request as the service takes them. Borrows from the request.
+#[derive(Debug, Default)]
+pub struct JsonEntities<'a> {
+    ids: Vec<&'a str>,
+    columns: Option<Vec<(&'a str, Vec<&'a str>)>>,
+}
+
+impl<'a> JsonRequest<'a> {
+    pub fn read(body: &'a [u8]) -> Result<Self> {
+        let mut request = Self::default();
+        JsonReader::read(body, |reader| {
+            reader.object(|reader, member| {
+                let known = MEMBERS.contains(&member);
+                if known && reader.take_null()? {
+                    return Ok(());
+                }
+                match member {
+                    "features" => request.features = Some(reader.raw_strings()?),
+                    "feature_set" => request.feature_set = Some(reader.string()?),
+                    "entity_ids" => request.entity_ids = Some(read_ids(reader)?),
+                    "entities" => {
+                        let columns = request.entities.get_or_insert_default();
+                        reader.object(|reader, key| {
+                            columns.push((key.to_owned(), read_ids(reader)?));
+                            Ok(())
+                        })?;
+                    }
+                    "as_of" => request.as_of = Some(read_timestamp(reader, Round::Down)?),
+                    "max_age" => request.max_age = Some(read_duration(reader)?),
+                    "use_defaults" => request.use_defaults = reader.boolean()?,
+                    "int64" => request.int64 = Int64Form::read(reader)?,
+                    _ => return reader.unknown_member(&MEMBERS),
+                }
+                Ok(())
+            })
+        })?;
+        Ok(request)
+    }
+
+    pub fn entities(&self) -> JsonEntities<'_> {
+        fn texts<'t>(ids: &'t Ids<'_>) -> Vec<&'t str> {
+            ids.iter().map(|id| &**id).collect()
+        }
+        JsonEntities {
+            ids: self.entity_ids.as_ref().map(texts).unwrap_or_default(),
+            columns: self
+                .entities
+                .as_ref()
+                .map(|columns| columns.iter().map(|(key, ids)| (key.as_str(), texts(ids))).collect()),
+        }
+    }
+
+    /// The request in the service's words.
+    pub fn to_online<'r>(&'r self, entities: &'r JsonEntities<'r>) -> Result<OnlineRequest<'r>> {
+        let features = match (self.features, &self.feature_set) {
+            (Some(array), None) => FeatureList::Encoded {
+                encoding: ListEncoding::Json,
+                bytes: array.as_bytes(),
+                names: feature_names,
+            },
+            (None, Some(set)) => FeatureList::Set(set),
+            (None, None) => FeatureList::Names(&[]),
+            (Some(_), Some(_)) => {
+                let message = "features and feature_set exclude each other; give one of them";
+                return Err(Error::invalid("feature_set", message));
+            }
+        };
+        let entities = match (&self.entity_ids, &entities.columns) {
+            (_, None) => Entities::Ids(&entities.ids),
+            (None, Some(columns)) => Entities::Columns(columns),
+            (Some(_), Some(_)) => {
+                let message = "entity_ids and entities exclude each other; give one of them";
+                return Err(Error::invalid("entities", message));
+            }
+        };
+        Ok(OnlineRequest {
+            features,
+            entities,
+            as_of: self.as_of,
+            max_age: self.max_age,
+            use_defaults: self.use_defaults,
+        })
+    }
+}
+
+fn read_ids<'a>(reader: &mut JsonReader<'a>) -> Result<Ids<'a>> {
+    let mut ids = Vec::new();
+    reader.array(|reader, _| {
+        ids.push(read_id(reader)?);
+        Ok(())
+    })?;
+    Ok(ids)
+}
+
+/// The names within the text of an array.
+fn feature_names(array: &[u8]) -> Result<Vec<Cow<'_, str>>> {
+    let mut names = Vec::new();
+    let read = JsonReader::read(array, |reader| {
+        reader.array(|reader, _| {
+            names.push(reader.string()?);
+            Ok(())
+        })
+    });
+    read.map_err(|error| error.within("features"))?;
+    Ok(names)
+}
+
+/// Writes an answer.
+pub fn write_json(
+    answer: &OnlineAnswer,
+    request: &JsonRequest<'_>,
+    envelope: &Envelope<'_>,
+) -> Result<Vec<u8>> {
+    let layout = Layout::of(&answer.plan);
+    let json = layout.json(&answer.plan);
+    let row_guess = 3 * json.names_len() + CELL_BYTES_GUESS * answer.plan.features.len() + 100;
+    let guess = 200 + json.schema.len() + answer.rows * row_guess;
+    let mut out = Vec::with_capacity(guess.min(envelope.bytes_max));
+    out.extend_from_slice(b"{\"request_id\":");
+    write_string(envelope.request_id, &mut out);
+    out.extend_from_slice(b",\"degraded\":");
+    out.extend_from_slice(if answer.degraded { b"true," } else { b"false," });
+    out.extend_from_slice(&json.schema);
+    out.extend_from_slice(b",\"results\":[");
+    let defaults = answer.use_defaults.then_some(&*layout.defaults);
+    let mut rows = RowWriter {
+        answer,
+        request,
+        json,
+        cells: Vec::with_capacity(answer.plan.groups.len()),
+        defaults: defaults
+            .map(|bytes| PackedRow::new(bytes).expect("the defaults were packed when the plan was made")),
+    };
+    for row in 0..answer.rows {
+        rows.write(row, &mut out);
+        // The closing brackets are part of the answer.
+        if out.len() + 2 > envelope.bytes_max {
+            let message = format!(
+                "the answer is over the limit of {} bytes; the first {row} of these {} entities fit",
+                envelope.bytes_max, answer.rows
+            );
+            return Err(Error::new(Kind::TooLarge, message));
+        }
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}
+
+/// One result at a time.
+struct RowWriter<'a> {
+    answer: &'a OnlineAnswer,
+    request: &'a JsonRequest<'a>,
+    json: &'a JsonLayout,
+    /// By the plan's groups.
+    cells: Vec<GroupCells<'a>>,
+    defaults: Option<PackedRow<'a>>,
+}
+
+impl RowWriter<'_> {
+    fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+        self.cells.clear();
+        self.cells.extend((0..self.answer.plan.groups.len()).map(|group| self.answer.cells(row, group)));
+        out.extend_from_slice(if row == 0 { b"{" } else { b",{" });
+        self.write_entity(row, out);
+        out.extend_from_slice(b",\"values\":{");
+        self.write_values(out);
+        out.extend_from_slice(b"},\"statuses\":");
+        self.write_statuses(out);
+        out.extend_from_slice(b",\"event_timestamps\":{");
+        self.write_event_timestamps(out);
+        out.push(b'}');
+        self.write_errors(out);
+        out.push(b'}');
+    }
+
+    fn write_entity(&self, row: usize, out: &mut Vec<u8>) {
+        if let Some(ids) = &self.request.entity_ids {
+            out.extend_from_slice(b"\"entity_id\":");
+            return write_string(&ids[row], out);
+        }
+        JsonWriter::new(out).key("entities").object(|writer| {
+            for (key, ids) in self.request.entities.iter().flatten() {
+                writer.key(key).string(&ids[row]);
+            }
+        });
+    }
+
+    fn write_values(&self, out: &mut Vec<u8>) {
+        let mut writer = JsonWriter { out, int64: self.request.int64 };
+        for (position, feature) in self.answer.plan.features.iter().enumerate() {
+            writer.out.extend_from_slice(self.json.name(position));
+            let cells = &self.cells[feature.group];
+            let (column, dtype) = (feature.feature.column as usize, feature.feature.dtype);
+            match (self.answer.status(position, cells), cells.row(), self.defaults) {
+                (CellStatus::Present, Some(row), _) => writer.packed(row, column, dtype),
+                (CellStatus::Error, ..) | (_, _, None) => writer.null(),
+                (_, _, Some(defaults)) => writer.packed(defaults, position, dtype),
+            }
+        }
+    }
+
+    fn write_statuses(&self, out: &mut Vec<u8>) {
+        if self.cells.iter().all(|cells| matches!(cells, GroupCells::Whole { .. })) {
+            return out.extend_from_slice(&self.json.all_present);
+        }
+        out.push(b'{');
+        for (position, feature) in self.answer.plan.features.iter().enumerate() {
+            out.extend_from_slice(self.json.name(position));
+            write_status(self.answer.status(position, &self.cells[feature.group]), out);
+        }
+        out.push(b'}');
+    }
+
+    fn write_event_timestamps(&self, out: &mut Vec<u8>) {
+        let mut texts = Vec::with_capacity(32 * self.cells.len());
+        let mut ends = Vec::with_capacity(self.cells.len());
+        for cells in &self.cells {
+            match cells.event() {
+                Some(event) => {
+                    texts.push(b'"');
+                    Timestamp::from_stored(event).write_rfc3339(&mut texts);
+                    texts.push(b'"');
+                }
+                None => texts.extend_from_slice(b"null"),
+            }
+            ends.push(texts.len());
+        }
+        let text = |group: usize| &texts[group.checked_sub(1).map_or(0, |before| ends[before])..ends[group]];
+        for (position, feature) in self.answer.plan.features.iter().enumerate() {
+            out.extend_from_slice(self.json.name(position));
+            let cells = &self.cells[feature.group];
+            match self.answer.status(position, cells) {
+                CellStatus::NotFound | CellStatus::Error => out.extend_from_slice(b"null"),
+                _ => out.extend_from_slice(text(feature.group)),
+            }
+        }
+    }
+
+    fn write_errors(&self, out: &mut Vec<u8>) {
+        if !self.cells.iter().any(|cells| matches!(cells, GroupCells::Failed(_))) {
+            return;
+        }
+        JsonWriter::new(out).key("errors").object(|writer| {
+            for feature in &self.answer.plan.features {
+                if let GroupCells::Failed(error) = &self.cells[feature.group] {
+                    writer.key(&feature.name).string(&error.message);
+                }
+            }
+        });
+    }
+}
