@@ -5,10 +5,13 @@
 
 pub mod access;
 pub mod api;
+pub mod app;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod feature;
 pub mod registry;
 pub mod serving;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

@@ -1,8 +1,9 @@
 //! A call under way: who asks, under which request id, until when.
 //!
-//! The gate makes it after authentication and puts it into the request; handlers of both transports take it from there.
+//! The gate makes it after authentication and puts it into the request; handlers of both transports take it from there
+//! and leave notes on it, which the gate writes into metrics and the log.
 
-use super::error::Refusal;
+use super::{error::Refusal, verb::Verb};
 use crate::{
     access::Caller,
     error::{Error, Kind},
@@ -10,10 +11,17 @@ use crate::{
     wire::online::Envelope,
 };
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, MatchedPath},
     http::{HeaderMap, HeaderName, HeaderValue, request::Parts},
 };
-use std::{ops::Deref, sync::Arc, time::Instant};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 use tonic::{Request, Status};
 
 /// The header that names a request in answers and logs.
@@ -34,6 +42,33 @@ pub struct CallParts {
     pub started: Instant,
     /// When the caller stops waiting.
     pub deadline: Option<Instant>,
+    pub(super) notes: Notes,
+}
+
+/// What handlers tell of a call.
+#[derive(Debug)]
+pub(super) struct Notes {
+    pub verb: AtomicU8,
+    pub feature_count: AtomicU64,
+    pub cells_read: AtomicU64,
+    pub rows_written: AtomicU64,
+    pub entity_id: OnceLock<String>,
+}
+
+impl Notes {
+    pub fn new(verb: Verb) -> Self {
+        Self {
+            verb: AtomicU8::new(verb as u8),
+            feature_count: AtomicU64::new(0),
+            cells_read: AtomicU64::new(0),
+            rows_written: AtomicU64::new(0),
+            entity_id: OnceLock::new(),
+        }
+    }
+
+    pub fn verb(&self) -> Verb {
+        Verb::of_number(self.verb.load(Ordering::Relaxed))
+    }
 }
 
 impl Call {
@@ -53,6 +88,22 @@ impl Call {
         let bytes_max = service.limits.reply_bytes_max;
         Envelope { request_id: self.request_id.as_str(), started: self.started, bytes_max }
     }
+
+    /// Notes that so many features of so many entities were answered. Counts on, so pieces of a stream may each say so.
+    pub fn read(&self, features: usize, entities: usize) {
+        self.notes.feature_count.store(features as u64, Ordering::Relaxed);
+        self.notes.cells_read.fetch_add((features * entities) as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that so many rows became durable.
+    pub fn wrote(&self, rows: usize) {
+        self.notes.rows_written.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Notes whom the call is about, for the log. Only the first is kept.
+    pub fn about(&self, entity_id: &str) {
+        self.notes.entity_id.get_or_init(|| entity_id.to_owned());
+    }
 }
 
 impl Deref for Call {
@@ -67,7 +118,12 @@ impl<S: Sync> FromRequestParts<S> for Call {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        parts.extensions.get::<Call>().cloned().ok_or_else(|| unauthenticated().into())
+        let call = parts.extensions.get::<Call>().cloned().ok_or_else(unauthenticated)?;
+        if let Some(pattern) = parts.extensions.get::<MatchedPath>() {
+            let verb = Verb::of_rest(&parts.method, pattern.as_str());
+            call.notes.verb.store(verb as u8, Ordering::Relaxed);
+        }
+        Ok(call)
     }
 }
 

@@ -2,177 +2,192 @@
 //! deadline, catches panics, and writes refusals down.
 
 use super::{
-    Shared,
-    call::{Call, CallParts, REQUEST_ID, RequestId},
+    Shared, Surface,
+    call::{Call, CallParts, Notes, REQUEST_ID, RequestId},
+    deadline,
     error::{Cause, Refusal},
+    record::{Record, StreamBody},
+    verb::{GRPC_PREFIX, Transport, Verb},
 };
-use crate::{
-    access::Caller,
-    error::{Error, Kind},
-};
+use crate::{access::Scope, error::Error};
 use axum::{Router, body::Body};
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
-use std::{
-    any::Any,
-    convert::Infallible,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{any::Any, convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use tonic::Code;
 use tower::Service as _;
 
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// A proxy on this machine puts one of these into what it forwards: such a request is not from here.
+const FORWARDED: [&str; 2] = ["forwarded", "x-forwarded-for"];
 
-/// Stands before the router.
+/// Stands before the router, one for each connection.
 #[derive(Clone)]
 pub(super) struct Gate {
-    shared: Arc<Shared>,
-    router: Router,
+    pub shared: Arc<Shared>,
+    pub router: Router,
+    pub surface: Surface,
+    /// Whether the connection comes from this machine.
+    pub loopback: bool,
+}
+
+/// What the head of a request says.
+struct Admission {
+    call: Option<Call>,
+    /// Whether the request may go on for as long as its caller likes.
+    stream: bool,
+    deadline: Option<Instant>,
 }
 
 impl Gate {
-    pub(super) fn new(shared: Arc<Shared>, router: Router) -> Self {
-        Self { shared, router }
-    }
-
     /// Answers one request, whatever happens.
-    pub(super) async fn answer(
-        mut self,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
-        let started = Instant::now();
-        let request_id = RequestId::of(request.headers());
-        let transport = Transport::of(&request);
-        let mut response = match self.admit(&request, &request_id, started) {
-            Err(refusal) => transport.refuse(refusal, &request_id),
-            Ok((call, deadline)) => {
+    pub async fn answer(mut self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let mut record = self.record(&request);
+        let mut response = match self.admit(&request, &record) {
+            Err(refusal) => record.refused(refusal),
+            Ok(Admission { call, stream, deadline }) => {
+                record.call.clone_from(&call);
                 if let Some(call) = call {
                     request.extensions_mut().insert(call);
                 }
                 let handled = AssertUnwindSafe(self.router.call(request)).catch_unwind();
-                match within(deadline, handled).await {
-                    Some(Ok(Ok(response))) => transport.written(response, &request_id),
+                match deadline::within(deadline, handled).await {
+                    Some(Ok(Ok(response))) => {
+                        let response = record.answered(response);
+                        if stream && record.code == Code::Ok {
+                            return Ok(streamed(response, record, deadline));
+                        }
+                        response
+                    }
                     Some(Ok(Err(never))) => match never {},
-                    Some(Err(panic)) => transport.refuse(panicked(&*panic, &request_id), &request_id),
-                    None => transport.refuse(too_late().into(), &request_id),
+                    Some(Err(panic)) => record.refused(panicked(&*panic, &record.request_id)),
+                    None => record.refused(deadline::over().into()),
                 }
             }
         };
-        response.headers_mut().insert(REQUEST_ID, request_id.header());
+        response.headers_mut().insert(REQUEST_ID, record.request_id.header());
         Ok(response)
     }
 
+    fn record(&self, request: &Request<Incoming>) -> Record {
+        let transport = transport(request.headers());
+        let verb = match transport {
+            Transport::Grpc => Verb::of_grpc(request.uri().path()),
+            Transport::Rest => Verb::Other,
+        };
+        Record {
+            shared: self.shared.clone(),
+            transport,
+            request_id: RequestId::of(request.headers()),
+            started: Instant::now(),
+            verb,
+            call: None,
+            code: Code::Cancelled,
+        }
+    }
+
     /// Checks a request's head. Guarded paths get a call.
-    fn admit(
-        &self,
-        request: &Request<Incoming>,
-        request_id: &RequestId,
-        started: Instant,
-    ) -> Result<(Option<Call>, Option<Instant>), Refusal> {
+    fn admit(&self, request: &Request<Incoming>, record: &Record) -> Result<Admission, Refusal> {
         let settings = &self.shared.settings;
+        let headers = request.headers();
         check_sizes(request, settings.uri_bytes_max, settings.header_bytes_max)?;
-        let asked = timeout(request.headers())?;
-        let default = (!is_stream(request)).then_some(settings.request_timeout);
-        let deadline = asked.or(default).and_then(|timeout| started.checked_add(timeout));
-        if !is_guarded(request.uri().path()) {
-            return Ok((None, deadline));
+        let stream = is_stream(request, record);
+        let default = (!stream).then_some(settings.request_timeout);
+        let timeout = deadline::asked(headers)?.or(default);
+        let deadline = timeout.and_then(|timeout| record.started.checked_add(timeout));
+        let path = request.uri().path();
+        if path == "/metrics" {
+            self.admit_to_metrics(headers)?;
         }
-        let caller = self.authenticate(request.headers())?;
-        let parts = CallParts { caller, request_id: request_id.clone(), started, deadline };
-        Ok((Some(Call::new(parts)), deadline))
-    }
-
-    /// Who asks, by the one key that the request carries.
-    fn authenticate(&self, headers: &HeaderMap) -> Result<Caller, Error> {
-        let unreadable = || Error::new(Kind::Unauthenticated, "the API key is malformed or mistyped");
-        let mut presented: Option<&str> = None;
-        let keys = headers.get_all(API_KEY).iter().map(|value| value.to_str().map_err(|_| unreadable()));
-        let bearers = headers.get_all(header::AUTHORIZATION).iter().map(|value| {
-            let text = value.to_str().map_err(|_| unreadable())?;
-            match text.split_once(' ') {
-                Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => Ok(key.trim()),
-                _ => Err(Error::new(Kind::Unauthenticated, "Authorization must be: Bearer KEY")),
-            }
+        if !(path.starts_with(GRPC_PREFIX) || path.starts_with("/api/v1/")) {
+            return Ok(Admission { call: None, stream, deadline });
+        }
+        let call = Call::new(CallParts {
+            caller: self.shared.authenticate(headers)?,
+            request_id: record.request_id.clone(),
+            started: record.started,
+            deadline,
+            notes: Notes::new(record.verb),
         });
-        for key in keys.chain(bearers) {
-            let key = key?;
-            if presented.is_some_and(|other| other != key) {
-                let message =
-                    "two different credentials were sent; send one, as x-api-key or as Authorization: Bearer";
-                return Err(Error::invalid("x-api-key", message));
-            }
-            presented = Some(key);
+        Ok(Admission { call: Some(call), stream, deadline })
+    }
+
+    /// Metrics are for everybody where they have their own address; elsewhere for this machine and for operators.
+    fn admit_to_metrics(&self, headers: &HeaderMap) -> Result<(), Error> {
+        let from_here = self.loopback && !FORWARDED.iter().any(|name| headers.contains_key(*name));
+        if self.surface == Surface::Metrics || from_here {
+            return Ok(());
         }
-        let key = presented
-            .ok_or_else(|| Error::new(Kind::Unauthenticated, "no API key; send a valid key as x-api-key"))?;
-        self.shared.service.registry.authenticate(key, self.shared.service.clock.now())
+        self.shared.authenticate(headers)?.require(Scope::Operator)
     }
 }
 
-/// Which language a refusal is written in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Transport {
-    Grpc,
-    Rest,
-}
-
-impl Transport {
-    fn of<B>(request: &Request<B>) -> Self {
-        let content_type = request.headers().get(header::CONTENT_TYPE);
-        match content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-            true => Self::Grpc,
-            false => Self::Rest,
-        }
-    }
-
-    fn refuse(self, refusal: Refusal, request_id: &RequestId) -> Response<Body> {
-        match self {
-            Self::Grpc => refusal.into_status().into_http(),
-            Self::Rest => refusal.into_rest(request_id.as_str()),
+impl Record {
+    fn refused(&mut self, refusal: Refusal) -> Response<Body> {
+        self.code = refusal.cause.row().grpc;
+        match self.transport {
+            Transport::Grpc => refusal.into_status().into_http(),
+            Transport::Rest => refusal.into_rest(self.request_id.as_str()),
         }
     }
 
     /// Writes down the refusal that a handler may have left in its response.
-    fn written(self, mut response: Response<Body>, request_id: &RequestId) -> Response<Body> {
-        if response.status().is_success() {
-            return response;
-        }
-        let Some(refusal) = response.extensions_mut().remove::<Refusal>() else { return response };
-        let mut written = self.refuse(refusal, request_id);
-        for name in [header::ALLOW] {
-            if let Some(value) = response.headers_mut().remove(&name) {
-                written.headers_mut().insert(name, value);
+    fn answered(&mut self, mut response: Response<Body>) -> Response<Body> {
+        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+            let mut written = self.refused(refusal);
+            if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+                written.headers_mut().insert(header::ALLOW, allow);
             }
+            return written;
         }
-        written
+        self.code = match response.headers().get(GRPC_STATUS) {
+            Some(status) => Code::from_bytes(status.as_bytes()),
+            None if response.status().is_success() => Code::Ok,
+            None if response.status().as_u16() == 503 => Code::Unavailable,
+            None => Code::Unknown,
+        };
+        response
     }
 }
 
-/// Whether a path needs a key. Health, reflection and metrics answer without (metrics judge by themselves).
-fn is_guarded(path: &str) -> bool {
-    path.starts_with("/larder.v1.") || path.starts_with("/api/v1/")
+/// Hands the record to the answer's body: a stream ends when that does.
+fn streamed(response: Response<Body>, mut record: Record, deadline: Option<Instant>) -> Response<Body> {
+    let request_id = record.request_id.header();
+    record.code = Code::Cancelled;
+    let mut response = response.map(|body| Body::new(StreamBody::new(body, record, deadline)));
+    response.headers_mut().insert(REQUEST_ID, request_id);
+    response
+}
+
+fn transport(headers: &HeaderMap) -> Transport {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    match content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+        true => Transport::Grpc,
+        false => Transport::Rest,
+    }
 }
 
 /// Whether a request may go on for as long as its caller likes.
-fn is_stream(request: &Request<Incoming>) -> bool {
-    let says = |name, what: &str| {
+fn is_stream(request: &Request<Incoming>, record: &Record) -> bool {
+    let mentions = |name: HeaderName, what| {
         request
             .headers()
             .get(name)
-            .and_then(|value: &http::HeaderValue| value.to_str().ok())
+            .and_then(|value| value.to_str().ok())
             .is_some_and(|value| value.contains(what))
     };
-    match request.uri().path() {
-        "/larder.v1.FeatureService/GetHistoricalFeatures"
-        | "/larder.v1.FeatureService/StreamWriteFeatures" => true,
-        "/api/v1/features/batch" | "/api/v1/features/write" => {
-            request.method() == Method::POST
-                && !(says(header::CONTENT_TYPE, "application/json") && !says(header::ACCEPT, "vnd.apache"))
+    match (record.transport, request.uri().path()) {
+        (Transport::Grpc, path) => {
+            matches!(record.verb, Verb::GetHistoricalFeatures | Verb::StreamWriteFeatures)
+                || path.starts_with("/grpc.")
         }
-        path => path.starts_with("/grpc."),
+        (Transport::Rest, "/api/v1/features/batch" | "/api/v1/features/write") => {
+            request.method() == Method::POST
+                && (!mentions(header::CONTENT_TYPE, "application/json")
+                    || mentions(header::ACCEPT, "application/vnd.apache."))
+        }
+        _ => false,
     }
 }
 
@@ -181,8 +196,7 @@ fn check_sizes(
     uri_bytes_max: usize,
     header_bytes_max: usize,
 ) -> Result<(), Refusal> {
-    let uri = request.uri();
-    let uri_bytes = uri.path_and_query().map_or(0, |text| text.as_str().len());
+    let uri_bytes = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
     if uri_bytes > uri_bytes_max {
         let message = format!("the address has {uri_bytes} bytes; at most {uri_bytes_max} are taken");
         return Err(Refusal::http(Cause::UriTooLong, message));
@@ -196,45 +210,8 @@ fn check_sizes(
     Ok(())
 }
 
-/// The caller's own timeout, in gRPC's notation: at most eight digits and a unit.
-fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
-    let Some(value) = headers.get(GRPC_TIMEOUT) else { return Ok(None) };
-    let parse = || {
-        let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len() - 1)?;
-        let fits = (1..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
-        let number: u64 = fits.then(|| digits.parse().ok())??;
-        Some(match unit {
-            "H" => Duration::from_secs(number * 3_600),
-            "M" => Duration::from_secs(number * 60),
-            "S" => Duration::from_secs(number),
-            "m" => Duration::from_millis(number),
-            "u" => Duration::from_micros(number),
-            "n" => Duration::from_nanos(number),
-            _ => return None,
-        })
-    };
-    let message = "grpc-timeout must be at most eight digits and one of H M S m u n, such as 200m";
-    parse().map(Some).ok_or_else(|| Error::invalid("grpc-timeout", message))
-}
-
-/// Drives `work` until its deadline. The deadline is looked at first each time, so that expired work reaches no store.
-async fn within<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
-    let Some(deadline) = deadline else { return Some(work.await) };
-    tokio::select! {
-        biased;
-        () = tokio::time::sleep_until(deadline.into()) => None,
-        done = work => Some(done),
-    }
-}
-
-fn too_late() -> Error {
-    Error::new(
-        Kind::DeadlineExceeded,
-        "the deadline was over before the answer was ready; ask for less or wait longer",
-    )
-}
-
-fn panicked(panic: &(dyn Any + Send), request_id: &RequestId) -> Refusal {
+/// A panic ends one request and nothing else; the log has its cause.
+pub(super) fn panicked(panic: &(dyn Any + Send), request_id: &RequestId) -> Refusal {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     tracing::error!(request_id = request_id.as_str(), panic = text.unwrap_or("?"), "a handler panicked");
     Error::internal("a defect of the server ended this request; its log has the cause under this request id")

@@ -4,23 +4,43 @@ use super::{
     Call, Shared,
     codec::server::feature_service_server::{FeatureService, FeatureServiceServer},
 };
-use crate::wire::{online, proto::*};
+use crate::wire::{
+    online,
+    proto::{self, *},
+};
 use futures_util::stream::BoxStream;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, service::Routes};
+use tonic_health::server::HealthReporter;
 
 type Answer<T> = Result<Response<T>, Status>;
 type AnswerStream<T> = BoxStream<'static, Result<T, Status>>;
 
-/// The service, with health and reflection beside it.
-pub(super) fn routes(shared: &Arc<Shared>) -> Routes {
+/// The service, with health and reflection beside it, and who reports health.
+pub(super) async fn routes(shared: &Arc<Shared>) -> (HealthReporter, Routes) {
     let message_bytes_max = shared.service.limits.message_bytes_max;
     let features = FeatureServiceServer::new(Features(shared.clone()))
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(message_bytes_max)
         .max_encoding_message_size(message_bytes_max);
-    Routes::new(features)
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<FeatureServiceServer<Features>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = reflection().build_v1().expect("the contract was compiled with this program");
+    let v1alpha = reflection().build_v1alpha().expect("the contract was compiled with this program");
+    let routes = Routes::new(features).add_service(health).add_service(v1).add_service(v1alpha);
+    (reporter, routes)
+}
+
+/// Tells those who watch health that the server takes no more work.
+pub(super) async fn set_not_serving(reporter: &HealthReporter) {
+    reporter.set_not_serving::<FeatureServiceServer<Features>>().await;
+    reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
 }
 
 struct Features(Arc<Shared>);

@@ -4,7 +4,7 @@ use super::Shared;
 use axum::{
     Router,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -12,7 +12,11 @@ use serde_json::json;
 use std::sync::Arc;
 
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
-    Router::new().route("/health", get(health)).route("/ready", get(ready)).with_state(shared.clone())
+    Router::new()
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(shared.clone())
 }
 
 async fn health() -> Response {
@@ -26,8 +30,14 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
         Err(error) => error.message,
     };
     let server = if shared.is_draining() { "draining" } else { "ok" };
-    let ready = store == "ok" && server == "ok";
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if ready { "ready" } else { "not ready" };
+    let (status, word) = match store == "ok" && server == "ok" {
+        true => (StatusCode::OK, "ready"),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+    };
     (status, axum::Json(json!({"status": word, "parts": {"server": server, "store": store}}))).into_response()
+}
+
+/// Who may see them was judged by the gate.
+async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.scrape()).into_response()
 }

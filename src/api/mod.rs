@@ -3,52 +3,70 @@
 //! ```text
 //!   connection ── gate ───────────────── router ─┬─ grpc   FeatureService, health, reflection
 //!   (server.rs)   request id, key,               ├─ rest   /api/v1
-//!                 deadline, panics, errors       └─ health /health /ready /metrics
+//!                 deadline, panics, errors,      └─ health /health /ready /metrics
+//!                 metrics, log
 //! ```
 //!
-//! To add a verb: its use case in `serving`, its conversions in `wire`, three lines in `grpc` and in `rest`.
+//! To add a verb: its use case in `serving`, its conversions in `wire`, a name in `verb`, three lines in `grpc` and in
+//! `rest`.
 
 mod body;
 mod call;
 mod codec;
+mod credentials;
+mod deadline;
 pub mod error;
 mod gate;
 mod grpc;
 mod health;
+mod record;
 mod rest;
 mod server;
 mod settings;
+mod verb;
 
 pub use call::{Call, RequestId};
-pub use server::Server;
+pub use server::{Server, Surface};
 pub use settings::HttpSettings;
 
-use crate::serving::Service;
-use axum::Router;
+use crate::{serving::Service, telemetry::Metrics};
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 /// What every connection and handler shares.
 pub struct Shared {
     pub service: Service,
     pub settings: HttpSettings,
+    pub metrics: Arc<Metrics>,
     draining: AtomicBool,
+    /// Of so many online reads one is logged.
+    online_sample: u64,
+    online_seen: AtomicU64,
 }
 
 impl Shared {
-    pub fn new(service: Service, settings: HttpSettings) -> Arc<Self> {
-        Arc::new(Self { service, settings, draining: AtomicBool::new(false) })
+    /// `online_sample`: of so many frequent requests one is logged at `info`; 0 = none.
+    pub fn new(service: Service, settings: HttpSettings, online_sample: u64) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            settings,
+            metrics: Arc::new(Metrics::new(verb::LABELS)),
+            draining: AtomicBool::new(false),
+            online_sample,
+            online_seen: AtomicU64::new(0),
+        })
     }
 
     /// Whether the server takes no more work and finishes what it has.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
-}
 
-/// Everything that is served, behind no gate yet.
-fn router(shared: &Arc<Shared>) -> Router {
-    grpc::routes(shared).into_axum_router().merge(rest::router(shared)).merge(health::router(shared))
+    /// Whether this frequent request is the one of many that is logged.
+    fn is_sampled(&self) -> bool {
+        self.online_sample > 0
+            && self.online_seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.online_sample)
+    }
 }

@@ -1,6 +1,6 @@
 //! Connections: accepted, bounded, and drained.
 
-use super::{Shared, gate::Gate, router};
+use super::{HttpSettings, Shared, gate::Gate, grpc, health, rest};
 use crate::error::{Error, Result};
 use hyper::service::service_fn;
 use hyper_util::{
@@ -21,22 +21,32 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 /// How long accepting rests after an error that is not one connection's own, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What a server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// gRPC and REST.
+    Api,
+    /// Metrics and health, to everybody.
+    Metrics,
+}
+
 /// A listening server. Nothing is accepted until [`Server::run`].
 pub struct Server {
     shared: Arc<Shared>,
+    surface: Surface,
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl Server {
     /// Binds `address`; port 0 picks a free one.
-    pub async fn bind(shared: Arc<Shared>, address: SocketAddr) -> Result<Self> {
+    pub async fn bind(shared: Arc<Shared>, surface: Surface, address: SocketAddr) -> Result<Self> {
         let failed = |error| {
             Error::unavailable(format!("cannot listen on {address}: {error}; choose another with --listen"))
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { shared, listener, address })
+        Ok(Self { shared, surface, listener, address })
     }
 
     /// Where it listens.
@@ -46,43 +56,77 @@ impl Server {
 
     /// Serves until `stop`, then lets what is under way end within the drain timeout.
     pub async fn run(self, stop: CancellationToken) {
-        let settings = &self.shared.settings;
-        let slots = Arc::new(Semaphore::new(settings.connections_max));
-        let gate = Gate::new(self.shared.clone(), router(&self.shared));
-        let builder = Arc::new(builder(&self.shared));
-        let connections = TaskTracker::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let Ok(slot) = slots.clone().try_acquire_owned() else {
-                        tracing::warn!(
-                            connections_max = settings.connections_max,
-                            "a connection over the bound was closed"
-                        );
-                        continue;
-                    };
-                    let serve = serve(stream, builder.clone(), gate.clone(), stop.clone());
-                    connections.spawn(async move {
-                        serve.await;
-                        drop(slot);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "accepting a connection failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+        let Self { shared, surface, listener, .. } = self;
+        let (health, router) = match surface {
+            Surface::Api => {
+                let (health, grpc) = grpc::routes(&shared).await;
+                let router =
+                    grpc.into_axum_router().merge(rest::router(&shared)).merge(health::router(&shared));
+                (Some(health), router)
             }
+            Surface::Metrics => (None, health::router(&shared)),
+        };
+        let gate = Gate { shared: shared.clone(), router, surface, loopback: false };
+        let connections = accept(&listener, &gate, &stop).await;
+        drop(listener);
+        shared.draining.store(true, Ordering::Relaxed);
+        if let Some(health) = health {
+            grpc::set_not_serving(&health).await;
         }
-        self.shared.draining.store(true, Ordering::Relaxed);
-        connections.close();
-        if tokio::time::timeout(settings.drain_timeout, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "the drain timeout is over; the rest is cut off");
+        if tokio::time::timeout(shared.settings.drain_timeout, connections.all.wait()).await.is_err() {
+            tracing::warn!(
+                connections = connections.all.len(),
+                "the drain timeout is over; the rest is cut off"
+            );
+            connections.cut.cancel();
+            connections.all.wait().await;
         }
     }
+}
+
+/// The connections of one server.
+struct Connections {
+    all: TaskTracker,
+    /// Ends them at once.
+    cut: CancellationToken,
+}
+
+/// Takes connections until `stop`.
+async fn accept(listener: &TcpListener, gate: &Gate, stop: &CancellationToken) -> Connections {
+    let settings = &gate.shared.settings;
+    let slots = Arc::new(Semaphore::new(settings.connections_max));
+    let builder = Arc::new(builder(settings));
+    let connections = Connections { all: TaskTracker::new(), cut: CancellationToken::new() };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let Ok(slot) = slots.clone().try_acquire_owned() else {
+                    gate.shared.metrics.connection_refused();
+                    continue;
+                };
+                let gate = Gate { loopback: peer.ip().to_canonical().is_loopback(), ..gate.clone() };
+                let (builder, stop, cut) = (builder.clone(), stop.clone(), connections.cut.clone());
+                connections.all.spawn(async move {
+                    let _counted = (slot, gate.shared.metrics.connection());
+                    tokio::select! {
+                        () = cut.cancelled() => {}
+                        () = serve(stream, builder, gate, stop) => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    connections.all.close();
+    connections
 }
 
 /// One connection, until it ends by itself or is drained.
@@ -93,7 +137,7 @@ async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Ga
     }
     let service = service_fn(move |request| gate.clone().answer(request));
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
@@ -106,8 +150,7 @@ async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Ga
     }
 }
 
-fn builder(shared: &Shared) -> Builder<TokioExecutor> {
-    let settings = &shared.settings;
+fn builder(settings: &HttpSettings) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()

@@ -1,0 +1,173 @@
+//! The verbs, in the order of the contract: what each is called in gRPC and in REST.
+
+use crate::telemetry::Labels;
+use http::Method;
+use tonic::Code;
+
+/// What a request asks for. Labels metrics and log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verb {
+    GetOnlineFeatures,
+    GetHistoricalFeatures,
+    RegisterFeatures,
+    SetFeatureStatus,
+    GetFeature,
+    ListFeatures,
+    PutFeatureSet,
+    GetFeatureSet,
+    ListFeatureSets,
+    WriteFeatures,
+    StreamWriteFeatures,
+    GetFeatureHistory,
+    InvalidateCache,
+    /// Health, reflection, metrics, and whatever no path is for.
+    Other,
+}
+
+use Verb::*;
+
+/// By number.
+pub(super) const VERBS: [Verb; 14] = [
+    GetOnlineFeatures,
+    GetHistoricalFeatures,
+    RegisterFeatures,
+    SetFeatureStatus,
+    GetFeature,
+    ListFeatures,
+    PutFeatureSet,
+    GetFeatureSet,
+    ListFeatureSets,
+    WriteFeatures,
+    StreamWriteFeatures,
+    GetFeatureHistory,
+    InvalidateCache,
+    Other,
+];
+
+const NAMES: [&str; 14] = [
+    "GetOnlineFeatures",
+    "GetHistoricalFeatures",
+    "RegisterFeatures",
+    "SetFeatureStatus",
+    "GetFeature",
+    "ListFeatures",
+    "PutFeatureSet",
+    "GetFeatureSet",
+    "ListFeatureSets",
+    "WriteFeatures",
+    "StreamWriteFeatures",
+    "GetFeatureHistory",
+    "InvalidateCache",
+    "other",
+];
+
+/// Every path of REST with the verb it stands for. A streamed write is the write's path with lines in its body.
+pub(super) const ROUTES: [(Method, &str, Verb); 15] = [
+    (Method::POST, "/api/v1/features/online", GetOnlineFeatures),
+    (Method::POST, "/api/v1/features/online:packed", GetOnlineFeatures),
+    (Method::POST, "/api/v1/features/batch", GetHistoricalFeatures),
+    (Method::POST, "/api/v1/features/register", RegisterFeatures),
+    (Method::POST, "/api/v1/features/{name}/status", SetFeatureStatus),
+    (Method::GET, "/api/v1/features/{name}", GetFeature),
+    (Method::GET, "/api/v1/features", ListFeatures),
+    (Method::PUT, "/api/v1/feature-sets/{name}", PutFeatureSet),
+    (Method::GET, "/api/v1/feature-sets/{name}", GetFeatureSet),
+    (Method::GET, "/api/v1/feature-sets", ListFeatureSets),
+    (Method::POST, "/api/v1/features/write", WriteFeatures),
+    (Method::GET, "/api/v1/features/{name}/history", GetFeatureHistory),
+    (Method::DELETE, "/api/v1/cache/invalidate/{entity_id}", InvalidateCache),
+    (Method::POST, "/api/v1/cache/invalidate", InvalidateCache),
+    (Method::GET, "/metrics", Other),
+];
+
+/// Where the service's methods lie.
+pub(super) const GRPC_PREFIX: &str = "/larder.v1.FeatureService/";
+
+/// The language a request and its answer are written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    Grpc,
+    Rest,
+}
+
+/// How metrics name what they count.
+pub(super) const LABELS: Labels = Labels { transports: &["grpc", "rest"], verbs: &NAMES, codes: &CODES };
+
+/// By number.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+impl Verb {
+    pub fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+
+    pub(super) fn of_number(number: u8) -> Self {
+        VERBS.get(usize::from(number)).copied().unwrap_or(Other)
+    }
+
+    /// The verb of a gRPC path.
+    pub(super) fn of_grpc(path: &str) -> Self {
+        let method = path.strip_prefix(GRPC_PREFIX).unwrap_or_default();
+        NAMES.iter().position(|name| *name == method).map_or(Other, |position| VERBS[position])
+    }
+
+    /// The verb of a REST route, by the pattern that the router matched.
+    pub(super) fn of_rest(method: &Method, pattern: &str) -> Self {
+        ROUTES
+            .iter()
+            .find(|(taken, path, _)| taken == method && *path == pattern)
+            .map_or(Other, |(_, _, verb)| *verb)
+    }
+}
+
+pub(super) fn code_name(code: Code) -> &'static str {
+    CODES[code as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::proto::DESCRIPTORS;
+    use prost_reflect::DescriptorPool;
+
+    #[test]
+    fn the_verbs_are_those_of_the_contract_in_its_order() {
+        let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
+        let service = pool.get_service_by_name("larder.v1.FeatureService").unwrap();
+        let methods: Vec<_> = service.methods().map(|method| method.name().to_owned()).collect();
+        assert_eq!(methods, NAMES[..NAMES.len() - 1]);
+        for (verb, number) in VERBS.into_iter().zip(0..) {
+            assert_eq!(verb as u8, number);
+            assert_eq!(Verb::of_number(number), verb);
+        }
+        assert_eq!(Verb::of_grpc("/larder.v1.FeatureService/GetFeature"), GetFeature);
+        assert_eq!(Verb::of_grpc("/larder.v1.FeatureService/other"), Other);
+    }
+
+    #[test]
+    fn codes_are_named_by_number() {
+        for number in 0..17 {
+            let code = Code::from_i32(number);
+            assert_eq!(format!("{code:?}").to_uppercase(), code_name(code).replace('_', ""));
+        }
+    }
+}
