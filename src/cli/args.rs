@@ -87,7 +87,8 @@ impl FromStr for KeyId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, id) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=ID, such as user=u1"))?;
+        let (key, id) =
+            text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=ID, such as user=u1"))?;
         Ok(Self { key: key.to_owned(), id: id.to_owned() })
     }
 }
@@ -103,7 +104,9 @@ impl EntityArgs {
         let first = lengths.next();
         match lengths.all(|length| Some(length) == first) {
             true => Ok(columns),
-            false => Err(Error::invalid("--entity", "every key needs the same number of ids, one for each row")),
+            false => {
+                Err(Error::invalid("--entity", "every key needs the same number of ids, one for each row"))
+            }
         }
     }
 }

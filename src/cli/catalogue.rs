@@ -104,7 +104,7 @@ fn details(feature: &proto::Feature) -> comfy_table::Table {
     let time = |at: &Option<prost_types::Timestamp>| at.as_ref().map(|at| from_proto(at).to_string());
     let mut tags: Vec<_> = definition.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
     tags.sort();
-    let default = definition.default_value.as_ref().and_then(|default| value::from_proto(default).ok().flatten());
+    let default = definition.default_value.as_ref().and_then(|default| value::from_proto(default));
     let rows = [
         ("entity type", Some(definition.entity_type.clone())),
         ("dtype", Some(shape::dtype(definition.dtype()).to_owned())),
@@ -117,9 +117,13 @@ fn details(feature: &proto::Feature) -> comfy_table::Table {
         ("owner", Some(definition.owner)),
         ("tags", Some(tags.join(", "))),
         ("created", time(&feature.created_at)),
-        ("last written", Some(time(&feature.last_written_at).unwrap_or_else(|| "not since the server started".into()))),
+        (
+            "last written",
+            Some(time(&feature.last_written_at).unwrap_or_else(|| "not since the server started".into())),
+        ),
         ("revision", Some(feature.revision.to_string())),
     ];
-    let given = rows.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
+    let given =
+        rows.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
     table([feature.r#ref.as_str(), ""], given.map(|(name, text)| [name.to_owned(), text]))
 }

@@ -97,7 +97,9 @@ fn json(w: &mut JsonWriter<'_>, history: &History) {
 }
 
 fn people(history: &History) -> String {
-    let time = |at: &Option<prost_types::Timestamp>| at.as_ref().map_or_else(String::new, |at| from_proto(at).to_string());
+    let time = |at: &Option<prost_types::Timestamp>| {
+        at.as_ref().map_or_else(String::new, |at| from_proto(at).to_string())
+    };
     let rows = history.values.iter().map(|value| {
         let text = known(value).map_or_else(|| status(value).to_owned(), |value| value::text(&value));
         [time(&value.event_timestamp), text, time(&value.created_timestamp)]
@@ -110,7 +112,7 @@ fn people(history: &History) -> String {
 }
 
 fn known(value: &FeatureValue) -> Option<Value> {
-    value::from_proto(value.value.as_ref()?).ok().flatten()
+    value::from_proto(value.value.as_ref()?)
 }
 
 /// As an online read would call it.

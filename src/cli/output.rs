@@ -4,12 +4,16 @@ use crate::{
     error::{Error, Result},
     wire::json::JsonWriter,
 };
-use comfy_table::{Cell, Table, presets};
+use comfy_table::{Cell, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
 };
+
+/// Columns by space, and one line under the header.
+const PLAIN: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─').left('─').right('─'));
 
 /// Where and how results go.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +89,7 @@ pub(super) fn table<H: Into<Cell>, R: IntoIterator<Item = C>, C: Into<Cell>>(
     rows: impl IntoIterator<Item = R>,
 ) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(PLAIN);
     table.set_header(header.into_iter().map(Into::into).collect::<Vec<Cell>>());
     for row in rows {
         table.add_row(row.into_iter().map(Into::into).collect::<Vec<Cell>>());

@@ -52,7 +52,8 @@ impl OnlineAnswer {
         let status = cells.statuses[feature];
         let status = FeatureStatus::try_from(status).unwrap_or(FeatureStatus::Invalid);
         let event_timestamp = cells.event_timestamps_us.get(schema.group as usize);
-        let reason = self.errors.iter().find(|error| (error.row, error.feature) == (row as u32, feature as u32));
+        let reason =
+            self.errors.iter().find(|error| (error.row, error.feature) == (row as u32, feature as u32));
         let filled = match status {
             FeatureStatus::Present => true,
             FeatureStatus::Error | FeatureStatus::Invalid => false,

@@ -24,7 +24,8 @@ pub(super) fn from_status(status: &Status) -> Error {
     if error.message.is_empty() {
         error.message = format!("the server answered {:?} without a word", status.code());
     }
-    let violation = status.get_details_bad_request().and_then(|details| details.field_violations.into_iter().next());
+    let violation =
+        status.get_details_bad_request().and_then(|details| details.field_violations.into_iter().next());
     error.field = violation.map(|violation| violation.field).filter(|field| !field.is_empty());
     if let Some(field) = &error.field
         && let Some(rest) = error.message.strip_prefix(&format!("{field}: "))

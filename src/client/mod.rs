@@ -64,7 +64,9 @@ impl Client {
     pub async fn connect(target: &Target) -> Result<Self> {
         let credentials = Credentials::new(target.key()?)?;
         let endpoint = Endpoint::from_shared(target.url.clone())
-            .map_err(|_| Error::invalid("url", format!("{:?} is not a URL such as http://127.0.0.1:8000", target.url)))?
+            .map_err(|_| {
+                Error::invalid("url", format!("{:?} is not a URL such as http://127.0.0.1:8000", target.url))
+            })?
             .user_agent(concat!("larder-client/", env!("CARGO_PKG_VERSION")))
             .map_err(Error::internal)?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -84,7 +86,10 @@ impl Client {
     }
 
     /// Registers features, or with `dry_run` says what that would do.
-    pub async fn register(&self, request: proto::RegisterFeaturesRequest) -> Result<proto::RegisterFeaturesResponse> {
+    pub async fn register(
+        &self,
+        request: proto::RegisterFeaturesRequest,
+    ) -> Result<proto::RegisterFeaturesResponse> {
         self.unary(request, async |mut grpc, request| grpc.register_features(request).await).await
     }
 
@@ -101,7 +106,8 @@ impl Client {
         let mut page_token = String::new();
         loop {
             let request = proto::ListFeaturesRequest { page_size: PAGE_SIZE, page_token, ..filter.clone() };
-            let page = self.unary(request, async |mut grpc, request| grpc.list_features(request).await).await?;
+            let page =
+                self.unary(request, async |mut grpc, request| grpc.list_features(request).await).await?;
             all.extend(page.features);
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -117,21 +123,28 @@ impl Client {
         status: proto::FeatureVersionStatus,
     ) -> Result<proto::Feature> {
         let request = proto::SetFeatureStatusRequest { feature: feature.to_owned(), status: status.into() };
-        let answer = self.unary(request, async |mut grpc, request| grpc.set_feature_status(request).await).await?;
+        let answer =
+            self.unary(request, async |mut grpc, request| grpc.set_feature_status(request).await).await?;
         answer.feature.ok_or_else(|| error::missing("feature"))
     }
 
     /// Pins features under a name.
-    pub async fn put_feature_set(&self, name: &str, features: &[impl AsRef<str>]) -> Result<proto::FeatureSet> {
+    pub async fn put_feature_set(
+        &self,
+        name: &str,
+        features: &[impl AsRef<str>],
+    ) -> Result<proto::FeatureSet> {
         let request = proto::PutFeatureSetRequest { name: name.to_owned(), features: owned(features) };
-        let answer = self.unary(request, async |mut grpc, request| grpc.put_feature_set(request).await).await?;
+        let answer =
+            self.unary(request, async |mut grpc, request| grpc.put_feature_set(request).await).await?;
         answer.feature_set.ok_or_else(|| error::missing("feature_set"))
     }
 
     /// One feature set, `fraud` or `fraud@3`.
     pub async fn feature_set(&self, name: &str) -> Result<proto::FeatureSet> {
         let request = proto::GetFeatureSetRequest { name: name.to_owned() };
-        let answer = self.unary(request, async |mut grpc, request| grpc.get_feature_set(request).await).await?;
+        let answer =
+            self.unary(request, async |mut grpc, request| grpc.get_feature_set(request).await).await?;
         answer.feature_set.ok_or_else(|| error::missing("feature_set"))
     }
 
@@ -141,7 +154,8 @@ impl Client {
         let mut page_token = String::new();
         loop {
             let request = proto::ListFeatureSetsRequest { page_size: PAGE_SIZE, page_token };
-            let page = self.unary(request, async |mut grpc, request| grpc.list_feature_sets(request).await).await?;
+            let page =
+                self.unary(request, async |mut grpc, request| grpc.list_feature_sets(request).await).await?;
             all.extend(page.feature_sets);
             page_token = page.next_page_token;
             if page_token.is_empty() {
@@ -163,7 +177,8 @@ impl Client {
     /// The features of entities, as any request puts the question.
     pub async fn online(&self, request: proto::GetOnlineFeaturesRequest) -> Result<OnlineAnswer> {
         let use_defaults = request.use_defaults;
-        let answer = self.unary(request, async |mut grpc, request| grpc.get_online_features(request).await).await?;
+        let answer =
+            self.unary(request, async |mut grpc, request| grpc.get_online_features(request).await).await?;
         OnlineAnswer::new(answer, use_defaults)
     }
 
@@ -191,13 +206,17 @@ impl Client {
     }
 
     /// One page of a feature's values over time.
-    pub async fn history(&self, request: proto::GetFeatureHistoryRequest) -> Result<proto::GetFeatureHistoryResponse> {
+    pub async fn history(
+        &self,
+        request: proto::GetFeatureHistoryRequest,
+    ) -> Result<proto::GetFeatureHistoryResponse> {
         self.unary(request, async |mut grpc, request| grpc.get_feature_history(request).await).await
     }
 
     /// Drops an entity from the caches.
     pub async fn invalidate(&self, request: proto::InvalidateCacheRequest) -> Result<bool> {
-        let answer = self.unary(request, async |mut grpc, request| grpc.invalidate_cache(request).await).await?;
+        let answer =
+            self.unary(request, async |mut grpc, request| grpc.invalidate_cache(request).await).await?;
         Ok(answer.invalidated)
     }
 
@@ -208,7 +227,10 @@ impl Client {
     ) -> Result<B> {
         let mut request = Request::new(message);
         request.set_timeout(CALL_TIMEOUT);
-        call(self.grpc(), request).await.map(Response::into_inner).map_err(|status| error::from_status(&status))
+        call(self.grpc(), request)
+            .await
+            .map(Response::into_inner)
+            .map_err(|status| error::from_status(&status))
     }
 }
 

@@ -20,7 +20,8 @@ impl Target {
 
     /// The key as given, else the one that a server on this machine left in `data_dir`.
     pub fn find(url: Option<String>, key: Option<String>, data_dir: &Path) -> Self {
-        let left = || fs::read_to_string(data_dir.join(Self::KEY_FILE)).ok().map(|text| text.trim().to_owned());
+        let left =
+            || fs::read_to_string(data_dir.join(Self::KEY_FILE)).ok().map(|text| text.trim().to_owned());
         let url = match url {
             Some(url) if url.contains("://") => url,
             Some(address) => format!("http://{address}"),

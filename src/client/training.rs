@@ -66,14 +66,7 @@ impl TrainingSet {
         };
         let first = next_part(&mut answers, &mut spine_failed).await?;
         let Some(response::Part::Header(header)) = first else { return Err(error::missing("header")) };
-        Ok(Self {
-            header,
-            answers,
-            decoded: VecDeque::new(),
-            summary: None,
-            spine_failed,
-            _sender: sender,
-        })
+        Ok(Self { header, answers, decoded: VecDeque::new(), summary: None, spine_failed, _sender: sender })
     }
 
     /// The next rows, in the order of the spine; `None` at the end of a whole answer.
@@ -88,9 +81,13 @@ impl TrainingSet {
             match next_part(&mut self.answers, &mut self.spine_failed).await? {
                 Some(response::Part::ArrowIpc(bytes)) => self.decoded = decode(&bytes)?,
                 Some(response::Part::Summary(summary)) => self.summary = Some(summary),
-                Some(_) => return Err(Error::internal("the server answered a spine in Arrow with something else")),
+                Some(_) => {
+                    return Err(Error::internal("the server answered a spine in Arrow with something else"));
+                }
                 None => {
-                    return Err(Error::unavailable("the training set broke off before its end; ask for it again"));
+                    return Err(Error::unavailable(
+                        "the training set broke off before its end; ask for it again",
+                    ));
                 }
             }
         }

@@ -46,14 +46,23 @@ impl RowWriter {
                     return;
                 }
             };
-            while let Some(answer) = stream.message().await.map_err(|status| error::from_status(&status)).transpose() {
+            while let Some(answer) =
+                stream.message().await.map_err(|status| error::from_status(&status)).transpose()
+            {
                 let failed = answer.is_err();
                 if incoming.send(answer).await.is_err() || failed {
                     return;
                 }
             }
         });
-        Self { requests: Some(requests), answers, call, in_flight_max, in_flight: VecDeque::new(), rows_sent: 0 }
+        Self {
+            requests: Some(requests),
+            answers,
+            call,
+            in_flight_max,
+            in_flight: VecDeque::new(),
+            rows_sent: 0,
+        }
     }
 
     /// Sends rows as one request. Returns an acknowledgement of an earlier one when it had to wait for it.
@@ -81,7 +90,9 @@ impl RowWriter {
     pub async fn next(&mut self) -> Result<Option<Acknowledged>> {
         let Some((first_row, rows)) = self.in_flight.pop_front() else { return Ok(None) };
         let answer = self.answers.recv().await.unwrap_or_else(|| {
-            Err(Error::unavailable("the server ended the stream before it acknowledged every row; write them again"))
+            Err(Error::unavailable(
+                "the server ended the stream before it acknowledged every row; write them again",
+            ))
         })?;
         Ok(Some(Acknowledged { first_row, rows, answer }))
     }
