@@ -2,8 +2,10 @@
 
 use super::output::Output;
 use crate::{
+    app::admin_key_file,
     client::{Client, Target},
     clock::Clock,
+    config::default_data_dir,
     error::{Error, Result},
     feature::{Duration, Round, Timestamp},
     wire::proto::EntityIds,
@@ -21,9 +23,9 @@ pub(super) struct Connection {
     /// The API key [default: what DATA_DIR/admin.key holds]
     #[arg(long, env = "LARDER_KEY", hide_env_values = true)]
     key: Option<String>,
-    /// Where a server on this machine keeps its data, and its first key
-    #[arg(long, env = "LARDER_DATA_DIR", default_value = "larder-data", hide_env_values = true)]
-    data_dir: PathBuf,
+    /// Where a server on this machine keeps its data, and its first key [default: as `larder serve`]
+    #[arg(long, env = "LARDER_DATA_DIR", hide_env_values = true)]
+    data_dir: Option<PathBuf>,
     /// Print JSON instead of tables
     #[arg(long)]
     pub json: bool,
@@ -31,7 +33,10 @@ pub(super) struct Connection {
 
 impl Connection {
     pub async fn client(&self) -> Result<Client> {
-        Client::connect(&Target::find(self.url.clone(), self.key.clone(), &self.data_dir)).await
+        let data_dir =
+            self.data_dir.clone().unwrap_or_else(|| default_data_dir(|name| std::env::var(name).ok()));
+        let key_file = admin_key_file(&data_dir);
+        Client::connect(&Target::find(self.url.clone(), self.key.clone(), &key_file)).await
     }
 
     pub fn output(&self) -> Output {

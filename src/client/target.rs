@@ -15,13 +15,9 @@ impl Target {
     /// Where a server listens unless told otherwise.
     pub const DEFAULT_URL: &str = "http://127.0.0.1:8000";
 
-    /// The file in a data directory that holds the key of its first start.
-    pub const KEY_FILE: &str = "admin.key";
-
-    /// The key as given, else the one that a server on this machine left in `data_dir`.
-    pub fn find(url: Option<String>, key: Option<String>, data_dir: &Path) -> Self {
-        let left =
-            || fs::read_to_string(data_dir.join(Self::KEY_FILE)).ok().map(|text| text.trim().to_owned());
+    /// The key as given, else the one that a server on this machine left in `key_file`.
+    pub fn find(url: Option<String>, key: Option<String>, key_file: &Path) -> Self {
+        let left = || fs::read_to_string(key_file).ok().map(|text| text.trim().to_owned());
         let url = match url {
             Some(url) if url.contains("://") => url,
             Some(address) => format!("http://{address}"),
@@ -34,7 +30,7 @@ impl Target {
         self.key.as_deref().ok_or_else(|| {
             Error::new(
                 Kind::Unauthenticated,
-                "no API key: set LARDER_KEY, or run where the server's data directory is (it holds admin.key)",
+                "no API key: set LARDER_KEY, or run where the server keeps its data (it left admin.key there)",
             )
         })
     }
@@ -54,10 +50,11 @@ mod tests {
     #[test]
     fn a_given_key_comes_before_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(Target::find(None, None, dir.path()).key().is_err());
-        fs::write(dir.path().join(Target::KEY_FILE), "from the file\n").unwrap();
-        assert_eq!(Target::find(None, None, dir.path()).key().unwrap(), "from the file");
-        let target = Target::find(Some("host:1".into()), Some("given".into()), dir.path());
+        let file = dir.path().join("admin.key");
+        assert!(Target::find(None, None, &file).key().is_err());
+        fs::write(&file, "from the file\n").unwrap();
+        assert_eq!(Target::find(None, None, &file).key().unwrap(), "from the file");
+        let target = Target::find(Some("host:1".into()), Some("given".into()), &file);
         assert_eq!((target.url.as_str(), target.key().unwrap()), ("http://host:1", "given"));
         assert!(!format!("{target:?}").contains("given"));
     }
