@@ -59,7 +59,7 @@ impl App {
         let key_file = (!config.in_memory).then(|| admin_key_file(&config.data_dir));
         let first_key = first_key(&registry, &clock, bootstrap_key, key_file.as_deref()).await?;
         let limits = Arc::new(config.limits.clone());
-        let service = Service { registry, store: storage.durable, limits, clock };
+        let service = Service::new(registry, storage.durable, limits, clock);
         let shared = Shared::new(service.clone(), config.http.clone(), config.log.online_sample);
         let stop = CancellationToken::new();
         let mut app =

@@ -57,6 +57,11 @@ impl Error {
         Self::new(Kind::InvalidArgument, message).at(field)
     }
 
+    /// A rule broken; who calls names the field.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(Kind::InvalidArgument, message)
+    }
+
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
     }

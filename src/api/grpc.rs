@@ -4,9 +4,13 @@ use super::{
     Call, Shared,
     codec::server::feature_service_server::{FeatureService, FeatureServiceServer},
 };
-use crate::wire::{
-    online,
-    proto::{self, *},
+use crate::{
+    serving::page::PageRequest,
+    wire::{
+        online,
+        proto::{self, *},
+        register,
+    },
 };
 use futures_util::stream::BoxStream;
 use std::sync::Arc;
@@ -68,44 +72,55 @@ impl FeatureService for Features {
         &self,
         request: Request<RegisterFeaturesRequest>,
     ) -> Answer<RegisterFeaturesResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let registered =
+            self.0.service.register_features(&call.caller, register::registration_from(request)?).await?;
+        Ok(Response::new(register::registered_to(&registered)))
     }
 
     async fn set_feature_status(
         &self,
         request: Request<SetFeatureStatusRequest>,
     ) -> Answer<SetFeatureStatusResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let status = register::status_from(request.status)?;
+        let entry = self.0.service.set_feature_status(&call.caller, &request.feature, status).await?;
+        Ok(Response::new(SetFeatureStatusResponse { feature: Some(register::feature_to(&entry)) }))
     }
 
     async fn get_feature(&self, request: Request<GetFeatureRequest>) -> Answer<GetFeatureResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let entry = self.0.service.get_feature(&call.caller, &request.feature)?;
+        Ok(Response::new(GetFeatureResponse { feature: Some(register::feature_to(&entry)) }))
     }
 
     async fn list_features(&self, request: Request<ListFeaturesRequest>) -> Answer<ListFeaturesResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let (filter, page) = register::filter_from(request);
+        let page = self.0.service.list_features(&call.caller, &filter, &page)?;
+        Ok(Response::new(register::features_to(page)))
     }
 
     async fn put_feature_set(&self, request: Request<PutFeatureSetRequest>) -> Answer<PutFeatureSetResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let entry = self.0.service.put_feature_set(&call.caller, &request.name, &request.features).await?;
+        Ok(Response::new(PutFeatureSetResponse { feature_set: Some(register::set_to(&entry)) }))
     }
 
     async fn get_feature_set(&self, request: Request<GetFeatureSetRequest>) -> Answer<GetFeatureSetResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let entry = self.0.service.get_feature_set(&call.caller, &request.name)?;
+        Ok(Response::new(GetFeatureSetResponse { feature_set: Some(register::set_to(&entry)) }))
     }
 
     async fn list_feature_sets(
         &self,
         request: Request<ListFeatureSetsRequest>,
     ) -> Answer<ListFeatureSetsResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let page = PageRequest { size: request.page_size.into(), token: request.page_token };
+        let page = self.0.service.list_feature_sets(&call.caller, &page)?;
+        Ok(Response::new(register::sets_to(page)))
     }
 
     async fn write_features(&self, request: Request<WriteFeaturesRequest>) -> Answer<WriteFeaturesResponse> {

@@ -5,7 +5,10 @@ use super::{
     body::{AnyBody, JsonBody},
     error::{Cause, Refusal},
 };
-use crate::{error::Error, wire::online};
+use crate::{
+    error::Error,
+    wire::{online, register},
+};
 use axum::{
     Router,
     body::Body,
@@ -67,42 +70,54 @@ async fn get_historical_features(
     pending()
 }
 
-async fn register_features(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
-    pending()
+async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+    let registration = register::read_registration(&body)?;
+    let registered = shared.service.register_features(&call.caller, registration).await?;
+    Ok(json(register::write_registered(&registered)))
 }
 
 async fn set_feature_status(
-    _call: Call,
-    State(_shared): Api,
-    Path(_name): Path<String>,
-    JsonBody(_body): JsonBody,
+    call: Call,
+    State(shared): Api,
+    Path(name): Path<String>,
+    JsonBody(body): JsonBody,
 ) -> Answer {
-    pending()
+    let status = register::read_status(&body)?;
+    let entry = shared.service.set_feature_status(&call.caller, &name, status).await?;
+    Ok(json(register::write_feature(&entry)))
 }
 
-async fn get_feature(_call: Call, State(_shared): Api, Path(_name): Path<String>) -> Answer {
-    pending()
+async fn get_feature(call: Call, State(shared): Api, Path(name): Path<String>) -> Answer {
+    let entry = shared.service.get_feature(&call.caller, &name)?;
+    Ok(json(register::write_feature(&entry)))
 }
 
-async fn list_features(_call: Call, State(_shared): Api, RawQuery(_query): RawQuery) -> Answer {
-    pending()
+async fn list_features(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+    let (filter, page) = register::read_filter(query.as_deref())?;
+    let page = shared.service.list_features(&call.caller, &filter, &page)?;
+    Ok(json(register::write_features(&page)))
 }
 
 async fn put_feature_set(
-    _call: Call,
-    State(_shared): Api,
-    Path(_name): Path<String>,
-    JsonBody(_body): JsonBody,
+    call: Call,
+    State(shared): Api,
+    Path(name): Path<String>,
+    JsonBody(body): JsonBody,
 ) -> Answer {
-    pending()
+    let features = register::read_set(&body)?;
+    let entry = shared.service.put_feature_set(&call.caller, &name, &features).await?;
+    Ok(json(register::write_set(&entry)))
 }
 
-async fn get_feature_set(_call: Call, State(_shared): Api, Path(_name): Path<String>) -> Answer {
-    pending()
+async fn get_feature_set(call: Call, State(shared): Api, Path(name): Path<String>) -> Answer {
+    let entry = shared.service.get_feature_set(&call.caller, &name)?;
+    Ok(json(register::write_set(&entry)))
 }
 
-async fn list_feature_sets(_call: Call, State(_shared): Api, RawQuery(_query): RawQuery) -> Answer {
-    pending()
+async fn list_feature_sets(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+    let page = register::read_page(query.as_deref())?;
+    let page = shared.service.list_feature_sets(&call.caller, &page)?;
+    Ok(json(register::write_sets(&page)))
 }
 
 async fn write_features(

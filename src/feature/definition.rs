@@ -1,6 +1,6 @@
 //! What is registered: entity types, features, groups and sets.
 
-use super::{Dtype, Duration, Timestamp, Value};
+use super::{Dtype, Duration, Timestamp, Value, Window};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -112,41 +112,6 @@ pub struct Feature {
     /// The registry revision that last changed it.
     pub revision: u64,
     pub created_at: Timestamp,
-}
-
-/// How events become values.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Window {
-    pub event_type: String,
-    pub function: WindowFunction,
-    /// `value`, or a path below `metadata`.
-    pub field: String,
-    pub size: Duration,
-    pub slide: Duration,
-    pub start: WindowStart,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub enum WindowFunction {
-    Count,
-    Sum,
-    Mean,
-    Min,
-    Max,
-    Stddev,
-    Variance,
-    First,
-    Last,
-    ApproxDistinct,
-    Percentile { quantile: f64 },
-}
-
-/// Which events a windowed feature counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum WindowStart {
-    /// Also what the log still holds.
-    Earliest,
-    Now,
 }
 
 /// A named list of features with their versions pinned.

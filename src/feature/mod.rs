@@ -12,6 +12,7 @@ pub mod row;
 pub mod status;
 pub mod time;
 pub mod value;
+pub mod window;
 
 pub use columns::{Column, ColumnBuilder};
 pub use definition::{EntityTypeId, FeatureId, GroupId, GroupSchema, TenantId};
@@ -20,3 +21,4 @@ pub use row::PackedRow;
 pub use status::{AgeLimit, CellStatus};
 pub use time::{Duration, Round, Timestamp};
 pub use value::{Cell, List, Value};
+pub use window::{Window, WindowFunction, WindowStart};

@@ -6,7 +6,7 @@
 mod catalogue;
 mod plan;
 
-pub use catalogue::{Catalogue, GroupEntry};
+pub use catalogue::{Catalogue, GroupEntry, newest_active};
 pub use plan::{Derived, FeatureList, ListEncoding, Plan, PlanEntityType, PlanFeature, PlanGroup};
 
 use crate::{
@@ -63,6 +63,11 @@ impl Registry {
     /// What the caller's tenant has registered.
     pub fn catalogue(&self, caller: &Caller) -> Arc<Catalogue> {
         self.snapshot.load().catalogues.get(&caller.tenant()).cloned().unwrap_or_default()
+    }
+
+    /// The snapshot in use: every tenant's catalogue at one revision.
+    pub fn snapshot(&self) -> Arc<RegistrySnapshot> {
+        self.snapshot.load_full()
     }
 
     /// The revision of the snapshot in use.

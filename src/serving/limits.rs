@@ -27,6 +27,10 @@ pub struct Limits {
     pub json_depth_max: usize,
     /// How far event timestamps, `as_of` and spine times may lie ahead of the clock.
     pub future_max: FutureMax,
+    /// Size / slide of a window.
+    pub window_slides_max: u32,
+    /// Features of one group, all versions counted.
+    pub group_columns_max: usize,
     /// Bytes of spine that a training set holds at once.
     pub spine_piece_bytes_max: usize,
 }
@@ -57,6 +61,8 @@ impl Default for Limits {
             row_bytes_max: 1 << 20,
             json_depth_max: 32,
             future_max: FutureMax(Duration::from_secs(300)),
+            window_slides_max: 360,
+            group_columns_max: 4_096,
             spine_piece_bytes_max: 64 << 20,
         }
     }

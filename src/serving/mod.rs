@@ -1,8 +1,14 @@
 //! The use cases, one file each. Every one takes a [`Caller`](crate::access::Caller), so none can forget whose data it is.
 
+pub mod catalogue;
+mod last_written;
 mod limits;
 pub mod online;
+pub mod page;
+pub mod register;
+pub mod sets;
 
+pub use last_written::LastWritten;
 pub use limits::Limits;
 
 use crate::{clock::Clock, registry::Registry, store::DurableStore};
@@ -15,4 +21,16 @@ pub struct Service {
     pub store: Arc<dyn DurableStore>,
     pub limits: Arc<Limits>,
     pub clock: Clock,
+    pub last_written: Arc<LastWritten>,
+}
+
+impl Service {
+    pub fn new(
+        registry: Arc<Registry>,
+        store: Arc<dyn DurableStore>,
+        limits: Arc<Limits>,
+        clock: Clock,
+    ) -> Self {
+        Self { registry, store, limits, clock, last_written: Arc::default() }
+    }
 }

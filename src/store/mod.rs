@@ -35,6 +35,14 @@ pub trait DurableStore: Send + Sync + 'static {
     /// The newest row of every key in every group: answer `k * groups.len() + g` is of key `k` in group `g`.
     async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>>;
 
+    /// Event timestamps before this moment are no longer kept: a write or an `as_of` before it must be refused.
+    fn retention_bound(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// Drops an entity from what the store holds in memory: the next read takes it from where it is durable.
+    fn invalidate(&self, _entity_type: EntityTypeId, _key: &str) {}
+
     /// One view for a whole call: everything visible now, and nothing that comes later.
     async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>>;
 }

@@ -3,6 +3,9 @@
 pub mod codec;
 pub mod json;
 pub mod online;
+pub mod query;
+pub mod register;
+pub mod value;
 
 /// The contract, as generated from `proto/larder/v1`.
 pub mod proto {

@@ -86,6 +86,18 @@ impl<'a> JsonWriter<'a> {
         write_string(text, self.out);
     }
 
+    pub fn strings(&mut self, texts: &[String]) {
+        self.array(|writer| texts.iter().for_each(|text| writer.string(text)));
+    }
+
+    /// What `write` makes of a value; null without one.
+    pub fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        match value {
+            Some(value) => write(self, value),
+            None => self.null(),
+        }
+    }
+
     /// A count or id, always a number.
     pub fn uint(&mut self, value: u64) {
         self.separate();
