@@ -422,3 +422,30 @@ fn nothing_was_read(reads: &[TypeRead]) -> Option<Error> {
     let errors: Option<Vec<Error>> = reads.iter().map(of_read).collect();
     errors?.into_iter().next()
 }
+
+#[cfg(test)]
+impl OnlineAnswer {
+    /// An answer of given rows: `rows[row][group]`, and the groups that could not be read.
+    pub(crate) fn of_rows(
+        plan: Arc<Plan>,
+        rows: &[Vec<Option<Arc<StoredRow>>>],
+        failed: &[usize],
+        as_of: Timestamp,
+        max_age: Option<Duration>,
+        use_defaults: bool,
+    ) -> Self {
+        let of_type = |entity_type: &PlanEntityType| {
+            let places =
+                || rows.iter().flat_map(|row| entity_type.groups.iter().map(move |group| (row, *group)));
+            let failed = places().enumerate().filter(|(_, (_, group))| failed.contains(group));
+            let failed: Vec<usize> = failed.map(|(place, _)| place).collect();
+            TypeRead {
+                rows: places().map(|(row, group)| row[group].clone()).collect(),
+                failed: (!failed.is_empty()).then(|| (failed, Error::unavailable("the disk is gone"))),
+            }
+        };
+        let reads = plan.entity_types.iter().map(of_type).collect();
+        let max_age = AgeLimit::new(max_age);
+        Self { plan, rows: rows.len(), as_of, max_age, use_defaults, degraded: false, reads }
+    }
+}

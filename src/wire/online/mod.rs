@@ -18,6 +18,8 @@ mod list;
 mod packed;
 mod reply;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub use json::{JsonRequest, write_json};
 pub use packed::{read_packed, write_packed};
