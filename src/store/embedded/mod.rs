@@ -1,1 +1,318 @@
-//! The embedded store.
+//! The embedded store: no server, one directory (or memory), one process.
+//!
+//! ```text
+//! DIR/larder.redb        the engine: registry, recent rows (the write-ahead tail), idempotency keys, and the manifest
+//! DIR/segments/*.arrow   immutable history, one group each, named by the manifest (see `segment`)
+//!
+//! write ─> queue ─> writer ─┬─ small: tail record ──> memtable ──(flusher)──> segment
+//!                           └─ large: segment
+//! read  <─ latest rows in use (`latest`) <─ memtables and segments (`state`), newest first
+//! ```
+//!
+//! Both formats are kept by others: redb, and Arrow IPC files that pandas, Polars and DuckDB read as they lie there. A
+//! segment is written, synced and only then named, in one transaction of the engine; what is not named is removed at the
+//! next start. So a crash at any byte leaves either all of a commit or nothing, and acknowledged means on disk.
+
+mod as_of;
+mod flush;
+mod gather;
+mod judge;
+mod latest;
+mod manifest;
+mod medium;
+mod memtable;
+mod options;
+mod packing;
+mod prepare;
+mod registry;
+mod segment;
+mod segment_writer;
+mod snapshot;
+mod state;
+mod tail;
+mod writer;
+
+pub use options::Options;
+
+use self::{
+    latest::LatestCache,
+    manifest::Manifest,
+    medium::Medium,
+    prepare::PreparedBatch,
+    segment::Segment,
+    snapshot::EmbeddedSnapshot,
+    state::{GroupState, Published, State, Timeline},
+    writer::{CommitRequest, Request},
+};
+use crate::{
+    error::{Error, Result},
+    feature::{EntityTypeId, GroupSchema, Timestamp},
+    store::{Commit, Committed, DurableStore, LatestRead, Snapshot, StoredRow},
+};
+use async_trait::async_trait;
+use std::{
+    collections::HashSet,
+    fmt,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Requests that may wait for the writer.
+const QUEUE_MAX: usize = 4_096;
+/// Bytes of rows that may wait for the writer; callers wait for room.
+const QUEUE_KIB_MAX: usize = 512 * 1024;
+/// How far ahead settled times are made durable: one sync a second, however many snapshots.
+const SETTLED_AHEAD_MICROS: i64 = 1_000_000;
+
+/// The store. Dropping it waits for commits under way.
+pub struct EmbeddedStore {
+    shared: Arc<Shared>,
+    queue: Option<mpsc::Sender<Request>>,
+    room: Arc<Semaphore>,
+    flusher: Arc<flush::Handle>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What callers and background threads share.
+struct Shared {
+    options: Options,
+    manifest: Manifest,
+    medium: Medium,
+    published: Published,
+    latest: LatestCache,
+    next_segment: AtomicU64,
+    /// The number of the first commit since the start.
+    first_commit: u64,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in a directory, which is made if it is not there.
+    pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let directory = directory.as_ref();
+        let medium = Medium::directory(&directory.join("segments"))?;
+        Self::start(Manifest::open(&directory.join("larder.redb"))?, medium, options)
+    }
+
+    /// A store that is gone when it is dropped.
+    pub fn in_memory(options: Options) -> Result<Self> {
+        Self::start(Manifest::in_memory()?, Medium::Memory, options)
+    }
+
+    fn start(manifest: Manifest, medium: Medium, options: Options) -> Result<Self> {
+        let shared = Arc::new(Shared::recover(manifest, medium, options)?);
+        let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        let flusher = Arc::new(flush::Handle::default());
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(body)
+                .map_err(|error| storage_error("start", "a thread", error))
+        };
+        let (for_writer, for_flusher) =
+            ((shared.clone(), flusher.clone()), (shared.clone(), flusher.clone()));
+        let threads = vec![
+            spawn("larder-writer", Box::new(move || writer::run(&for_writer.0, requests, &for_writer.1)))?,
+            spawn("larder-flusher", Box::new(move || flush::run(&for_flusher.0, &for_flusher.1)))?,
+        ];
+        Ok(Self {
+            shared,
+            queue: Some(queue),
+            room: Arc::new(Semaphore::new(QUEUE_KIB_MAX)),
+            flusher,
+            threads,
+        })
+    }
+
+    /// Moves all recent rows to segments. Happens by itself; for tests and before copying the directory.
+    pub async fn flush(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Flush(reply)).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Drops an entity from the cache of latest rows: the next read takes it from history.
+    pub fn invalidate(&self, entity_type: EntityTypeId, key: &str) {
+        self.shared.latest.invalidate(entity_type, key);
+    }
+
+    /// Event timestamps before this moment are no longer kept: a write or an `as_of` before it must be refused.
+    pub fn retention_bound(&self) -> Option<Timestamp> {
+        self.shared.retention_bound().map(Timestamp::from_stored)
+    }
+
+    async fn send(&self, request: Request) -> Result<()> {
+        let queue = self.queue.as_ref().ok_or_else(stopped)?;
+        queue.send(request).await.map_err(|_| stopped())
+    }
+
+    /// Runs `body` where blocking is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = self.shared.clone();
+        blocking(move || body(&shared)).await
+    }
+}
+
+impl Drop for EmbeddedStore {
+    fn drop(&mut self) {
+        self.queue = None;
+        let mut threads = self.threads.drain(..);
+        if let Some(writer) = threads.next() {
+            let _ = writer.join();
+        }
+        self.flusher.stop();
+        threads.for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("medium", &self.shared.medium).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl DurableStore for EmbeddedStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed> {
+        let kib = 1 + commit.batches.iter().map(prepare::bytes).sum::<usize>() / 1024;
+        let room = self.room.clone().acquire_many_owned(kib.min(QUEUE_KIB_MAX) as u32).await;
+        let room = room.map_err(|_| stopped())?;
+        let Commit { tenant, batches, idempotency } = commit;
+        let sort = move || batches.into_iter().map(PreparedBatch::new).collect::<Vec<_>>();
+        // A small batch is sorted sooner than another thread wakes up.
+        let batches = if kib <= 64 { sort() } else { blocking(move || Ok(sort())).await? };
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Commit(Box::new(CommitRequest { tenant, batches, idempotency, reply, room })))
+            .await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>> {
+        let width = read.groups.len();
+        let mut rows = Vec::with_capacity(read.keys.len() * width);
+        let misses = self.shared.latest.get(read.entity_type, read.groups, read.keys, &mut rows);
+        if misses.is_empty() {
+            return Ok(rows);
+        }
+        let entity_type = read.entity_type;
+        let groups: Vec<Arc<GroupSchema>> = read.groups.to_vec();
+        let missed: Vec<_> = misses.into_iter().map(|miss| (miss, read.keys[miss.key].to_owned())).collect();
+        let found = self
+            .blocking(move |shared| {
+                let state = shared.published.state();
+                let mut found = Vec::with_capacity(missed.len());
+                for (miss, key) in missed {
+                    let of_group =
+                        |group: &Arc<GroupSchema>| as_of::latest(state.groups.get(&group.id)?, &key);
+                    let rows: Vec<_> = groups.iter().map(of_group).collect();
+                    shared.latest.fill(miss, entity_type, &key, &groups, &rows);
+                    found.push((miss.key, rows));
+                }
+                Ok(found)
+            })
+            .await?;
+        for (key, of_key) in found {
+            for (slot, row) in rows[key * width..].iter_mut().zip(of_key) {
+                *slot = row;
+            }
+        }
+        Ok(rows)
+    }
+
+    async fn snapshot(&self, _groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
+        let snapshot = EmbeddedSnapshot::take(&self.shared);
+        if self.shared.published.timeline().settled_reserved < snapshot.settled_at().micros() {
+            let settled = snapshot.settled_at().micros();
+            self.blocking(move |shared| shared.reserve_settled(settled)).await?;
+        }
+        Ok(Arc::new(snapshot))
+    }
+}
+
+impl Shared {
+    fn recover(manifest: Manifest, medium: Medium, options: Options) -> Result<Self> {
+        let recovered = manifest.recover()?;
+        let mut state = State { retention_bound: recovered.retention_bound, ..State::default() };
+        let mut timeline = Timeline::default();
+        for schema in recovered.groups {
+            state.groups.insert(schema.id, Arc::new(GroupState::new(Arc::new(schema))));
+        }
+        let named: HashSet<u64> = recovered.segments.iter().map(|meta| meta.id).collect();
+        medium.remove_all_but(&named)?;
+        for meta in recovered.segments {
+            timeline.last_created = timeline.last_created.max(meta.created.1);
+            let segment = Arc::new(Segment::open(meta.clone(), medium.open(meta.id)?)?);
+            if let Some(group) = state.group_mut(meta.group) {
+                group.add_segment(segment);
+            }
+        }
+        let mut first_commit = 1;
+        for (id, commit, created, rows) in &recovered.tail {
+            timeline.last_created = timeline.last_created.max(*created);
+            first_commit = first_commit.max(commit + 1);
+            if let Some(group) = state.groups.get(id) {
+                group.active.insert(rows.iter().map(|(key, row)| (&**key, row.clone())));
+            }
+        }
+        if let Some(settled) = recovered.settled_reserved {
+            timeline.settled = settled;
+            timeline.settled_reserved = settled;
+        }
+        Ok(Self {
+            latest: LatestCache::new(options.latest_bytes_max),
+            next_segment: AtomicU64::new(named.iter().max().map_or(1, |last| last + 1)),
+            published: Published::new(state, timeline),
+            first_commit,
+            manifest,
+            medium,
+            options,
+        })
+    }
+
+    fn now(&self) -> i64 {
+        (self.options.clock)().micros()
+    }
+
+    fn next_segment_id(&self) -> u64 {
+        self.next_segment.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn retention_bound(&self) -> Option<i64> {
+        let kept = self.options.retention?.micros();
+        let bound = self.now().saturating_sub(kept);
+        Some(self.published.state().retention_bound.map_or(bound, |known| known.max(bound)))
+    }
+
+    /// Makes sure that no commit after a restart is created at or before `settled`.
+    fn reserve_settled(&self, settled: i64) -> Result<()> {
+        let until = settled.saturating_add(SETTLED_AHEAD_MICROS);
+        self.manifest.reserve_settled(until)?;
+        let mut timeline = self.published.timeline();
+        timeline.settled_reserved = timeline.settled_reserved.max(until);
+        Ok(())
+    }
+}
+
+async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(body)
+        .await
+        .unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+}
+
+fn stopped() -> Error {
+    Error::unavailable("the store is shutting down or has failed; see the log, then start it again")
+}
+
+/// An I/O error with what was being done.
+fn storage_error(verb: &str, what: impl fmt::Display, error: impl fmt::Display) -> Error {
+    Error::unavailable(format!(
+        "cannot {verb} {what}: {error}; check free space and permissions of the data directory, then retry"
+    ))
+}

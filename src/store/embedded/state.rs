@@ -1,0 +1,155 @@
+//! What readers see: for each group its memtables and segments, swapped whole; and the one timeline of commits.
+//!
+//! ```text
+//! commit ──> active memtable ──seal──> sealed memtables ──flush──> segments ──compact──> fewer segments
+//!                       (a large batch becomes a segment at once)
+//! ```
+//!
+//! A snapshot is a state and the greatest `created` published by then: later rows of its memtables have a greater one.
+
+use super::{memtable::Memtable, segment::Segment};
+use crate::feature::{GroupId, GroupSchema, Timestamp};
+use arc_swap::ArcSwap;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// All groups that have rows.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub groups: HashMap<GroupId, Arc<GroupState>>,
+    /// Event timestamps before this are dropped, but for each entity's newest row among them.
+    pub retention_bound: Option<i64>,
+}
+
+/// The rows of one group.
+#[derive(Clone, Debug)]
+pub struct GroupState {
+    /// The widest that was seen.
+    pub schema: Arc<GroupSchema>,
+    pub active: Arc<Memtable>,
+    /// Waiting to be flushed, oldest first.
+    pub sealed: Vec<Sealed>,
+    /// By greatest event timestamp, newest first.
+    pub segments: Vec<Arc<Segment>>,
+}
+
+/// A memtable that takes no more rows.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    pub memtable: Arc<Memtable>,
+    /// The last commit whose rows it holds.
+    pub last_commit: u64,
+}
+
+impl GroupState {
+    pub fn new(schema: Arc<GroupSchema>) -> Self {
+        Self { schema, active: Arc::default(), sealed: Vec::new(), segments: Vec::new() }
+    }
+
+    pub fn memtables(&self) -> impl Iterator<Item = &Arc<Memtable>> {
+        self.sealed
+            .iter()
+            .map(|sealed| &sealed.memtable)
+            .chain([&self.active])
+            .filter(|table| !table.is_empty())
+    }
+
+    /// Starts a fresh memtable; the old one waits to be flushed.
+    pub fn seal(&mut self, last_commit: u64) {
+        let memtable = std::mem::take(&mut self.active);
+        self.sealed.push(Sealed { memtable, last_commit });
+    }
+
+    pub fn add_segment(&mut self, segment: Arc<Segment>) {
+        self.segments.push(segment);
+        self.segments.sort_by_key(|segment| std::cmp::Reverse(segment.meta.events.1));
+    }
+}
+
+/// The state, and who may change it.
+#[derive(Debug, Default)]
+pub struct Published {
+    state: ArcSwap<State>,
+    timeline: Mutex<Timeline>,
+}
+
+/// Moments of knowledge, in UTC microseconds.
+#[derive(Debug)]
+pub struct Timeline {
+    /// The greatest `created` that is visible, or was ever given.
+    pub last_created: i64,
+    /// The first `created` of commits that are not visible yet.
+    pub in_flight: Option<i64>,
+    /// The greatest settled time ever stated.
+    pub settled: i64,
+    /// Settled times up to this one survive a crash.
+    pub settled_reserved: i64,
+}
+
+impl Default for Timeline {
+    fn default() -> Self {
+        let never = Timestamp::MIN.micros();
+        Self { last_created: never, in_flight: None, settled: never, settled_reserved: never }
+    }
+}
+
+impl Published {
+    pub fn new(state: State, timeline: Timeline) -> Self {
+        Self { state: ArcSwap::from_pointee(state), timeline: Mutex::new(timeline) }
+    }
+
+    /// The newest state.
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    pub fn timeline(&self) -> MutexGuard<'_, Timeline> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the state for readers to come.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        self.publish(|state, _| change(state));
+    }
+
+    /// Changes state and timeline together.
+    pub fn publish(&self, change: impl FnOnce(&mut State, &mut Timeline)) {
+        let mut timeline = self.timeline();
+        let mut state = State::clone(&self.state.load());
+        change(&mut state, &mut timeline);
+        self.state.store(Arc::new(state));
+    }
+
+    /// The state, the greatest `created` in it, and the moment before which nothing can still appear.
+    pub fn snapshot(&self, now: i64) -> (Arc<State>, i64, i64) {
+        let mut timeline = self.timeline();
+        let settled = match timeline.in_flight {
+            Some(first) => first - 1,
+            None => now.max(timeline.last_created),
+        };
+        timeline.settled = timeline.settled.max(settled);
+        (self.state.load_full(), timeline.last_created, settled)
+    }
+}
+
+impl Timeline {
+    /// Begins a group of commits: the first may have the `created` returned, each later one a greater one.
+    pub fn begin(&mut self, now: i64) -> i64 {
+        let first = now.max(self.last_created + 1).max(self.settled + 1);
+        self.in_flight = Some(first);
+        first
+    }
+}
+
+impl State {
+    /// Memory that sealed memtables take.
+    pub fn sealed_bytes(&self) -> usize {
+        self.groups.values().flat_map(|group| &group.sealed).map(|sealed| sealed.memtable.bytes()).sum()
+    }
+
+    pub fn group_mut(&mut self, id: GroupId) -> Option<&mut GroupState> {
+        self.groups.get_mut(&id).map(Arc::make_mut)
+    }
+}

@@ -1,0 +1,68 @@
+//! Rows as tests write them, and the batches that stores take.
+
+use arrow::array::StringArray;
+use larder::{
+    feature::{
+        Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, Timestamp,
+        definition::ColumnSchema,
+    },
+    store::{Commit, Committed, DurableStore, Receipt, RowBatch, StoredRow},
+};
+use std::sync::Arc;
+
+pub const USER: EntityTypeId = EntityTypeId(1);
+
+/// A row to write.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub key: String,
+    pub event: i64,
+    pub cells: Vec<Cell>,
+}
+
+/// A group with these columns.
+pub fn group(id: u32, dtypes: &[Dtype]) -> Arc<GroupSchema> {
+    let columns = dtypes
+        .iter()
+        .enumerate()
+        .map(|(at, dtype)| ColumnSchema { name: format!("c{at}@1"), dtype: *dtype })
+        .collect();
+    Arc::new(GroupSchema { id: GroupId(id), entity_type: USER, columns })
+}
+
+/// The rows as columns; rows shorter than the group leave the rest out.
+pub fn batch(group: &Arc<GroupSchema>, rows: &[Row]) -> RowBatch {
+    let columns = group.columns.iter().enumerate().map(|(at, column)| {
+        let mut builder = ColumnBuilder::new(column.dtype, rows.len());
+        rows.iter().for_each(|row| builder.push(row.cells.get(at).unwrap_or(&Cell::LeftOut)));
+        builder.finish()
+    });
+    RowBatch {
+        keys: StringArray::from_iter_values(rows.iter().map(|row| &row.key)),
+        event_timestamps: rows.iter().map(|row| row.event).collect(),
+        sequences: (0..rows.len() as u32).collect(),
+        columns: columns.collect(),
+        group: group.clone(),
+    }
+}
+
+pub fn commit(batches: Vec<RowBatch>) -> Commit {
+    Commit { tenant: TenantId(1), batches, idempotency: None }
+}
+
+/// Commits and returns the receipt.
+pub async fn write(store: &dyn DurableStore, batches: Vec<RowBatch>) -> Receipt {
+    match store.commit(commit(batches)).await.unwrap() {
+        Committed::Fresh(receipt) => receipt,
+        Committed::Replayed(_) => panic!("replayed without an idempotency key"),
+    }
+}
+
+/// A stored row's cells, as many as the group has columns.
+pub fn cells(row: &StoredRow, group: &GroupSchema) -> Vec<Cell> {
+    group.columns.iter().enumerate().map(|(at, column)| row.packed().cell(at, column.dtype)).collect()
+}
+
+pub fn micros(time: Timestamp) -> i64 {
+    time.micros()
+}
