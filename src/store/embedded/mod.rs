@@ -277,7 +277,7 @@ impl Shared {
     }
 
     fn now(&self) -> i64 {
-        (self.options.clock)().micros()
+        self.options.clock.now().micros()
     }
 
     fn next_segment_id(&self) -> u64 {

@@ -1,10 +1,9 @@
 //! What can be set.
 
-use crate::feature::{Duration, Timestamp};
-use std::{fmt, sync::Arc};
+use crate::{clock::Clock, feature::Duration};
 
 /// Settings of the embedded store; the defaults suit most.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How long history is kept by event timestamp; None = for ever. Each entity's newest row always stays.
     pub retention: Option<Duration>,
@@ -14,8 +13,7 @@ pub struct Options {
     pub memtable_bytes_max: usize,
     /// A batch of at least this many bytes becomes a segment at once.
     pub segment_bytes_min: usize,
-    /// The time. Tests put theirs here.
-    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -25,18 +23,7 @@ impl Default for Options {
             latest_bytes_max: 128 << 20,
             memtable_bytes_max: 64 << 20,
             segment_bytes_min: 4 << 20,
-            clock: Arc::new(|| Timestamp::from_stored(chrono::Utc::now().timestamp_micros())),
+            clock: Clock::system(),
         }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("retention", &self.retention)
-            .field("latest_bytes_max", &self.latest_bytes_max)
-            .field("memtable_bytes_max", &self.memtable_bytes_max)
-            .field("segment_bytes_min", &self.segment_bytes_min)
-            .finish_non_exhaustive()
     }
 }

@@ -36,6 +36,12 @@ impl Snapshot for EmbeddedSnapshot {
         self.settled_at
     }
 
+    /// Commits are published in the order of their `created`, and a settled time lies between the published ones and
+    /// those under way.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
     async fn as_of(&self, query: AsOf) -> Result<Vec<Picks>> {
         let view = self.view.clone();
         blocking(move || as_of::as_of(&view, &query)).await
