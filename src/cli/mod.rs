@@ -3,8 +3,11 @@
 //! One file for each command; `output` is how all of them speak: tables for people, JSON with `--json`, errors that say
 //! what to do next, and an exit code that is 0 only when everything asked for was done.
 
+mod apply;
 mod args;
 mod catalogue;
+mod feature_file;
+mod get;
 mod history;
 mod invalidate;
 mod output;
@@ -26,6 +29,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what a file of features changes, then register it
+    Apply(apply::ApplyArgs),
+    /// The features of entities, with the status and age of every value
+    Get(get::GetArgs),
     /// Values of one feature of one entity over time
     History(history::HistoryArgs),
     /// List what is registered
@@ -54,6 +61,8 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
+        Command::Apply(args) => apply::apply(args).await,
+        Command::Get(args) => get::get(args).await,
         Command::History(args) => history::history(args).await,
         Command::Features(args) => catalogue::features(args).await,
         Command::Feature(args) => catalogue::feature(args).await,

@@ -1,0 +1,167 @@
+//! `larder get`: the online answer, with the status and age of every cell.
+
+use super::{
+    args::{Connection, EntityArgs, FeatureArgs, Moment, duration_to_proto, to_proto},
+    output::table,
+    shape, value,
+};
+use crate::{
+    client::{OnlineAnswer, OnlineCell},
+    clock::Clock,
+    error::Result,
+    feature::{Duration, Timestamp},
+    wire::{
+        json::JsonWriter,
+        proto::{EntityIds, FeatureStatus, GetOnlineFeaturesRequest},
+    },
+};
+use clap::Args;
+use comfy_table::{Cell, Color, Table};
+use std::collections::BTreeMap;
+
+#[derive(Args, Debug)]
+pub(super) struct GetArgs {
+    #[command(flatten)]
+    entities: EntityArgs,
+    #[command(flatten)]
+    features: FeatureArgs,
+    /// As things were at this moment, or this long ago (1h) [default: now]
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<Moment>,
+    /// Take values older than this for stale, whatever their ttl
+    #[arg(long, value_name = "AGE")]
+    max_age: Option<Duration>,
+    /// Put defaults into empty cells; the status still says what happened
+    #[arg(long)]
+    use_defaults: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Which entities each row of an answer is of: ids by key, `entity_id` where the request named no key.
+pub(super) type Entities = Vec<BTreeMap<String, String>>;
+
+pub(super) async fn get(args: GetArgs) -> Result<()> {
+    let as_of = args.as_of.map(Moment::resolve);
+    let columns = args.entities.columns()?;
+    let entities = match columns.is_empty() {
+        true => args
+            .entities
+            .ids
+            .iter()
+            .map(|id| BTreeMap::from([("entity_id".to_owned(), id.clone())]))
+            .collect(),
+        false => rows_of(&columns),
+    };
+    let request = GetOnlineFeaturesRequest {
+        features: args.features.features,
+        feature_set: args.features.feature_set.unwrap_or_default(),
+        entity_ids: args.entities.ids,
+        entities: columns,
+        as_of: as_of.map(to_proto),
+        max_age: args.max_age.map(duration_to_proto),
+        use_defaults: args.use_defaults,
+        ..Default::default()
+    };
+    let answer = args.connection.client().await?.online(request).await?;
+    if answer.degraded {
+        args.connection.output().note("A part of the server is down; it answered around it.");
+    }
+    args.connection.output().print(
+        |w| json(w, &answer, &entities),
+        || answer_table(&answer, &entities, as_of.unwrap_or_else(|| Clock::system().now())).to_string(),
+    )
+}
+
+fn rows_of(columns: &std::collections::HashMap<String, EntityIds>) -> Entities {
+    let rows = columns.values().map(|column| column.ids.len()).max().unwrap_or_default();
+    let row =
+        |row: usize| columns.iter().map(|(key, column)| (key.clone(), column.ids[row].clone())).collect();
+    (0..rows).map(row).collect()
+}
+
+/// A line for each cell; the entity stands on its first line. `now` is what ages are counted to.
+pub(super) fn answer_table(answer: &OnlineAnswer, entities: &Entities, now: Timestamp) -> Table {
+    let mut table = table::<&str, Vec<Cell>, Cell>(["entity", "feature", "value", "status", "age"], []);
+    for (row, entity) in entities.iter().enumerate().take(answer.rows.len()) {
+        for (position, feature) in answer.schema.features.iter().enumerate() {
+            let cell = answer.cell(row, position);
+            let name = if position == 0 { entity_text(entity) } else { String::new() };
+            let shown = cell.value.as_ref().map_or_else(|| "–".to_owned(), value::text);
+            let age = cell.event_timestamp.map_or_else(|| "–".to_owned(), |at| value::age(at, now));
+            let cells = [
+                Cell::new(name),
+                Cell::new(&feature.name),
+                Cell::new(shown),
+                status_cell(&cell),
+                Cell::new(age),
+            ];
+            table.add_row(cells.to_vec());
+        }
+    }
+    table
+}
+
+fn status_cell(cell: &OnlineCell) -> Cell {
+    let name = cell.status.as_str_name();
+    match (cell.status, &cell.reason) {
+        (FeatureStatus::Present, _) => Cell::new(name).fg(Color::Green),
+        (FeatureStatus::Error, Some(reason)) => Cell::new(format!("{name}: {reason}")).fg(Color::Red),
+        _ => Cell::new(name).fg(Color::Yellow),
+    }
+}
+
+fn entity_text(entity: &BTreeMap<String, String>) -> String {
+    match entity.get("entity_id") {
+        Some(id) if entity.len() == 1 => id.clone(),
+        _ => entity.iter().map(|(key, id)| format!("{key}={id}")).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// The shape that REST answers with.
+fn json(w: &mut JsonWriter<'_>, answer: &OnlineAnswer, entities: &Entities) {
+    let features = &answer.schema.features;
+    w.object(|w| {
+        w.key("request_id").string(&answer.request_id);
+        w.key("degraded").boolean(answer.degraded);
+        w.key("features").object(|w| {
+            for feature in features {
+                w.key(&feature.name).object(|w| {
+                    w.key("ref").string(&feature.r#ref);
+                    w.key("dtype").string(shape::dtype(feature.dtype()));
+                });
+            }
+        });
+        w.key("results").array(|w| {
+            for (row, entity) in entities.iter().enumerate().take(answer.rows.len()) {
+                let cells: Vec<_> = (0..features.len()).map(|feature| answer.cell(row, feature)).collect();
+                let cells = || features.iter().map(|feature| feature.name.as_str()).zip(&cells);
+                w.object(|w| {
+                    match entity.get("entity_id") {
+                        Some(id) if entity.len() == 1 => w.key("entity_id").string(id),
+                        _ => w
+                            .key("entities")
+                            .object(|w| entity.iter().for_each(|(key, id)| w.key(key).string(id))),
+                    }
+                    w.key("values").object(|w| {
+                        cells().for_each(|(name, cell)| w.key(name).value(cell.value.as_ref()));
+                    });
+                    w.key("statuses").object(|w| {
+                        cells().for_each(|(name, cell)| w.key(name).string(cell.status.as_str_name()));
+                    });
+                    w.key("event_timestamps").object(|w| {
+                        cells().for_each(|(name, cell)| {
+                            shape::timestamp_or_null(w.key(name), cell.event_timestamp)
+                        });
+                    });
+                    if cells().any(|(_, cell)| cell.reason.is_some()) {
+                        let reasons =
+                            || cells().filter_map(|(name, cell)| Some((name, cell.reason.as_ref()?)));
+                        w.key("errors")
+                            .object(|w| reasons().for_each(|(name, reason)| w.key(name).string(reason)));
+                    }
+                });
+            }
+        });
+    });
+}
