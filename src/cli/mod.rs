@@ -7,6 +7,7 @@ mod apply;
 mod args;
 mod catalogue;
 mod feature_file;
+mod file;
 mod get;
 mod history;
 mod invalidate;
@@ -14,6 +15,7 @@ mod output;
 mod sets;
 mod shape;
 mod value;
+mod write;
 
 use crate::error::{Error, Result};
 use clap::{Parser, Subcommand};
@@ -33,6 +35,8 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// The features of entities, with the status and age of every value
     Get(get::GetArgs),
+    /// Write the rows of a file
+    Write(write::WriteArgs),
     /// Values of one feature of one entity over time
     History(history::HistoryArgs),
     /// List what is registered
@@ -63,6 +67,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Apply(args) => apply::apply(args).await,
         Command::Get(args) => get::get(args).await,
+        Command::Write(args) => write::write(args).await,
         Command::History(args) => history::history(args).await,
         Command::Features(args) => catalogue::features(args).await,
         Command::Feature(args) => catalogue::feature(args).await,

@@ -43,18 +43,19 @@ impl Output {
         }
     }
 
-    /// A bar on a terminal, nothing elsewhere. `None` = nobody knows how much is to come.
-    pub fn progress(self, rows: Option<u64>, verb: &'static str) -> ProgressBar {
+    /// A bar on a terminal, nothing elsewhere; its message says what is done. `total` is in any unit that
+    /// `set_position` speaks; `None` = nobody knows how much is to come.
+    pub fn progress(self, total: Option<u64>, verb: &'static str) -> ProgressBar {
         let target = match self.json || !io::stderr().is_terminal() {
             true => ProgressDrawTarget::hidden(),
             false => ProgressDrawTarget::stderr(),
         };
-        let template = match rows {
-            Some(_) => "{prefix} {wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left",
-            None => "{prefix} {spinner} {human_pos} rows  {per_sec}  {elapsed}",
+        let template = match total {
+            Some(_) => "{prefix} {wide_bar} {percent}%  {msg}  {eta} left",
+            None => "{prefix} {spinner} {msg}  {elapsed}",
         };
         let style = ProgressStyle::with_template(template).expect("the template is right");
-        ProgressBar::with_draw_target(rows, target).with_style(style).with_prefix(verb)
+        ProgressBar::with_draw_target(total, target).with_style(style).with_prefix(verb)
     }
 }
 
