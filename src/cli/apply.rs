@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     client::Client,
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     wire::{
         json::JsonWriter,
         proto::{

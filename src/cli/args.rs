@@ -155,16 +155,6 @@ impl Moment {
     }
 }
 
-/// Which slice of proto time a moment is.
-pub(super) fn to_proto(timestamp: Timestamp) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: timestamp.seconds(), nanos: timestamp.subsec_nanos() }
-}
-
-pub(super) fn duration_to_proto(duration: Duration) -> prost_types::Duration {
-    let micros = duration.micros();
-    prost_types::Duration { seconds: micros / 1_000_000, nanos: (micros % 1_000_000) as i32 * 1_000 }
-}
-
 /// A moment that a server sent.
 pub(super) fn from_proto(timestamp: &prost_types::Timestamp) -> Timestamp {
     Timestamp::from_seconds_nanos(timestamp.seconds, timestamp.nanos, Round::Down).unwrap_or(Timestamp::MIN)

@@ -1,11 +1,13 @@
 //! The YAML that `larder apply` takes: the shape of `POST /features/register`, and feature sets beside it.
 
-use super::{args::duration_to_proto, value};
+use super::value;
 use crate::{
-    client::value::{dtype_to_proto, to_proto},
     error::{Error, Kind, Result},
     feature::{Dtype, Duration},
-    wire::proto::{EntityType, FeatureDefinition, RegisterFeaturesRequest, WindowDefinition},
+    wire::{
+        proto::{EntityType, FeatureDefinition, RegisterFeaturesRequest, WindowDefinition},
+        value::{dtype_to, duration_to, value_to},
+    },
 };
 use serde::Deserialize;
 use std::{collections::HashMap, fs, io::Read, path::Path};
@@ -70,8 +72,7 @@ struct WindowEntry {
     slide: Option<String>,
     #[serde(default)]
     field: String,
-    #[serde(default)]
-    quantile: f64,
+    quantile: Option<f64>,
     #[serde(default)]
     start: String,
 }
@@ -125,7 +126,7 @@ impl FeatureEntry {
         Ok(FeatureDefinition {
             name: self.name.clone(),
             entity_type: self.entity_type.clone(),
-            dtype: dtype_to_proto(dtype).into(),
+            dtype: dtype_to(dtype).into(),
             group: self.group.clone(),
             version: self.version,
             ttl: span("ttl", self.ttl.as_deref())?,
@@ -133,7 +134,7 @@ impl FeatureEntry {
             description: self.description.clone(),
             owner: self.owner.clone(),
             tags: self.tags.clone(),
-            default_value: default.map(to_proto),
+            default_value: default.map(|value| value_to(Some(&value))),
             allow_non_finite: self.allow_non_finite,
             window: self.window.as_ref().map(|window| window.definition()).transpose()?,
         })
@@ -155,7 +156,7 @@ impl WindowEntry {
 }
 
 fn span(field: &str, text: Option<&str>) -> Result<Option<prost_types::Duration>> {
-    text.map(|text| text.parse::<Duration>().map(duration_to_proto).map_err(|why| Error::invalid(field, why)))
+    text.map(|text| text.parse::<Duration>().map(duration_to).map_err(|why| Error::invalid(field, why)))
         .transpose()
 }
 

@@ -1,7 +1,7 @@
 //! `larder get`: the online answer, with the status and age of every cell.
 
 use super::{
-    args::{Connection, EntityArgs, FeatureArgs, Moment, duration_to_proto, to_proto},
+    args::{Connection, EntityArgs, FeatureArgs, Moment},
     output::table,
     shape, value,
 };
@@ -13,6 +13,7 @@ use crate::{
     wire::{
         json::JsonWriter,
         proto::{EntityIds, FeatureStatus, GetOnlineFeaturesRequest},
+        value::{duration_to, timestamp_to},
     },
 };
 use clap::Args;
@@ -58,8 +59,8 @@ pub(super) async fn get(args: GetArgs) -> Result<()> {
         feature_set: args.features.feature_set.unwrap_or_default(),
         entity_ids: args.entities.ids,
         entities: columns,
-        as_of: as_of.map(to_proto),
-        max_age: args.max_age.map(duration_to_proto),
+        as_of: as_of.map(timestamp_to),
+        max_age: args.max_age.map(duration_to),
         use_defaults: args.use_defaults,
         ..Default::default()
     };

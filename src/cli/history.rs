@@ -1,7 +1,7 @@
 //! `larder history`: the values of one feature over time.
 
 use super::{
-    args::{Connection, Moment, OneEntityArgs, from_proto, to_proto},
+    args::{Connection, Moment, OneEntityArgs, from_proto},
     output::table,
     shape, value,
 };
@@ -11,6 +11,7 @@ use crate::{
     wire::{
         json::JsonWriter,
         proto::{Dtype, FeatureValue, GetFeatureHistoryRequest, value::Kind},
+        value::timestamp_to,
     },
 };
 use clap::Args;
@@ -57,8 +58,8 @@ pub(super) async fn history(args: HistoryArgs) -> Result<()> {
             feature: args.feature.clone(),
             entity_id: args.entity.id(),
             entities: args.entity.keys(),
-            from: args.since.map(|moment| to_proto(moment.resolve())),
-            to: args.until.map(|moment| to_proto(moment.resolve())),
+            from: args.since.map(|moment| timestamp_to(moment.resolve())),
+            to: args.until.map(|moment| timestamp_to(moment.resolve())),
             page_size: left.clamp(1, PAGE_SIZE) as i32,
             page_token,
         };

@@ -1,7 +1,6 @@
 //! Values as people type and read them.
 
 use crate::{
-    client::value::{dtype as known, from_proto as decode},
     error::{Error, Kind, Result},
     feature::{
         Dtype, Duration, Round, Timestamp, Value,
@@ -10,6 +9,7 @@ use crate::{
     wire::{
         json::{JsonWriter, read_value},
         proto::{self, value::Kind as Proto},
+        value::{dtype_from, value_from},
     },
 };
 
@@ -71,26 +71,36 @@ pub(super) fn text(value: &Value) -> String {
 
 /// A value that a server sent; `None` is null.
 pub(super) fn from_proto(value: &proto::Value) -> Option<Value> {
-    decode(value, list_dtype(value))
+    value_from(value.clone(), own_dtype(value)?).ok().flatten()
 }
 
-/// What a list holds, by the array that is filled.
-fn list_dtype(value: &proto::Value) -> Dtype {
+/// The dtype that a value shows by itself; an empty list shows none, so it counts as one of strings.
+fn own_dtype(value: &proto::Value) -> Option<Dtype> {
     use crate::feature::Element as E;
-    let Some(Proto::ListValue(list)) = &value.kind else { return Dtype::Bool };
-    Dtype::List(match list {
-        list if !list.bools.is_empty() => E::Bool,
-        list if !list.int64s.is_empty() => E::Int64,
-        list if !list.float64s.is_empty() => E::Float64,
-        list if !list.float32s.is_empty() => E::Float32,
-        list if !list.bytes_values.is_empty() => E::Bytes,
-        list if !list.timestamps_us.is_empty() => E::Timestamp,
-        _ => E::String,
+    Some(match value.kind.as_ref()? {
+        Proto::NullValue(_) | Proto::BoolValue(_) => Dtype::Bool,
+        Proto::Int64Value(_) => Dtype::Int64,
+        Proto::Float64Value(_) => Dtype::Float64,
+        Proto::Float32Value(_) => Dtype::Float32,
+        Proto::StringValue(_) => Dtype::String,
+        Proto::BytesValue(_) => Dtype::Bytes,
+        Proto::TimestampValue(_) => Dtype::Timestamp,
+        Proto::JsonValue(_) => Dtype::Json,
+        Proto::ListValue(list) => Dtype::List(match list {
+            list if !list.bools.is_empty() => E::Bool,
+            list if !list.int64s.is_empty() => E::Int64,
+            list if !list.float64s.is_empty() => E::Float64,
+            list if !list.float32s.is_empty() => E::Float32,
+            list if !list.bytes_values.is_empty() => E::Bytes,
+            list if !list.timestamps_us.is_empty() => E::Timestamp,
+            _ => E::String,
+        }),
     })
 }
 
+/// The dtype of a feature that a server sent.
 pub(super) fn dtype(dtype: proto::Dtype) -> Option<Dtype> {
-    known(dtype)
+    dtype_from(dtype.into()).ok()
 }
 
 /// How long ago, in its two largest units: `3d 4h`.

@@ -1,10 +1,13 @@
 //! An online answer, cell by cell: `name → value` without knowing how rows are packed.
 
-use super::{error, value};
+use super::error;
 use crate::{
     error::Result,
     feature::{Dtype, Timestamp, Value},
-    wire::proto::{self, FeatureStatus},
+    wire::{
+        proto::{self, FeatureStatus, value::Kind},
+        value::{dtype_from, value_from},
+    },
 };
 
 /// The answer to an online request, with its schema.
@@ -70,7 +73,8 @@ impl OnlineAnswer {
 
 fn packed(feature: &proto::schema::Feature, row: &proto::Row) -> Option<Value> {
     let slot = feature.slot as usize;
-    Some(match value::dtype(feature.dtype())? {
+    let dtype = dtype_from(feature.dtype).ok()?;
+    Some(match dtype {
         Dtype::Bool => Value::Bool(*row.bools.get(slot)?),
         Dtype::Int64 => Value::Int64(*row.int64s.get(slot)?),
         Dtype::Float64 => Value::Float64(*row.float64s.get(slot)?),
@@ -79,6 +83,9 @@ fn packed(feature: &proto::schema::Feature, row: &proto::Row) -> Option<Value> {
         Dtype::Bytes => Value::Bytes(row.bytes_values.get(slot)?.clone()),
         Dtype::Timestamp => Value::Timestamp(Timestamp::from_stored(*row.timestamps_us.get(slot)?)),
         Dtype::Json => Value::Json(row.jsons.get(slot)?.clone()),
-        Dtype::List(element) => Value::List(value::list_from_proto(row.lists.get(slot)?, element)),
+        Dtype::List(_) => {
+            let list = proto::Value { kind: Some(Kind::ListValue(row.lists.get(slot)?.clone())) };
+            value_from(list, dtype).ok()??
+        }
     })
 }

@@ -18,7 +18,6 @@ mod answer;
 mod error;
 mod target;
 mod training;
-pub mod value;
 mod writer;
 
 pub use answer::{OnlineAnswer, OnlineCell};

@@ -5,10 +5,10 @@ use super::{
     source::{SourceRow, check_columns, put_text, put_value},
 };
 use crate::{
-    cli::{args::to_proto, file},
+    cli::file,
     error::{Error, Result},
     feature::{Dtype, Element, Timestamp, columns::value_at},
-    wire::proto::FeatureRow,
+    wire::{proto::FeatureRow, value::timestamp_to},
 };
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
@@ -98,7 +98,7 @@ impl ParquetSource {
                 Role::Time if column.data_type() == &DataType::Int64 => {
                     let at = column.is_valid(row).then(|| column.as_primitive::<Int64Type>().value(row));
                     let at = at.and_then(Timestamp::from_micros);
-                    out.event_timestamp = at.map(to_proto);
+                    out.event_timestamp = at.map(timestamp_to);
                 }
                 role => {
                     let text = if column.is_valid(row) { column.as_string::<i32>().value(row) } else { "" };

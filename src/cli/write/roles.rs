@@ -1,7 +1,8 @@
 //! What each column of a file is: the moment, an entity's id, or a feature.
 
 use crate::{
-    client::{Client, value},
+    cli::value,
+    client::Client,
     error::{Error, Kind, Result},
     feature::Dtype,
     wire::proto::ListFeaturesRequest,

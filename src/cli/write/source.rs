@@ -3,11 +3,9 @@
 use super::roles::{Role, Roles};
 use crate::{
     cli::{
-        args::to_proto,
         file::{self, Format},
         value::parse,
     },
-    client::value::{null, to_proto as value_to_proto},
     error::{Error, Kind, Result},
     feature::{
         Round, Timestamp, Value,
@@ -16,6 +14,7 @@ use crate::{
     wire::{
         json::{read_id, read_value},
         proto::FeatureRow,
+        value::{timestamp_to, value_to},
     },
 };
 use std::{
@@ -165,7 +164,7 @@ pub(super) fn put_text(row: &mut FeatureRow, role: &Role, text: &str) -> Result<
         Role::Time => {
             let at =
                 Timestamp::parse(text, Round::Up).map_err(|why| Error::new(Kind::InvalidArgument, why))?;
-            row.event_timestamp = Some(to_proto(at));
+            row.event_timestamp = Some(timestamp_to(at));
         }
         Role::EntityId => row.entity_id = text.to_owned(),
         Role::EntityType => row.entity_type = text.to_owned(),
@@ -178,7 +177,7 @@ pub(super) fn put_text(row: &mut FeatureRow, role: &Role, text: &str) -> Result<
 }
 
 pub(super) fn put_value(row: &mut FeatureRow, name: &str, value: Option<Value>) {
-    row.values.insert(name.to_owned(), value.map_or_else(null, value_to_proto));
+    row.values.insert(name.to_owned(), value_to(value.as_ref()));
 }
 
 pub(super) struct NdjsonSource {
