@@ -11,7 +11,10 @@ use crate::{
     error::{Error, Result},
     registry::Registry,
     serving::Service,
-    store::{DurableStore, RecordBody, RegistryStore},
+    store::{
+        DurableStore, RecordBody, RegistryRecord, RegistryStore,
+        embedded::{EmbeddedStore, Options},
+    },
 };
 use std::{
     fs,
@@ -45,10 +48,34 @@ pub struct App {
     servers: Vec<JoinHandle<()>>,
 }
 
+impl Storage {
+    /// The embedded store that the settings describe, in its directory or in memory.
+    pub fn embedded(config: &Config, clock: &Clock) -> Result<Self> {
+        let options = Options {
+            retention: config.store.retention.map(|span| span.0),
+            latest_bytes_max: config.store.latest_bytes_max,
+            memtable_bytes_max: config.store.memtable_bytes_max,
+            clock: clock.clone(),
+            ..Options::default()
+        };
+        let store = Arc::new(match config.in_memory {
+            true => EmbeddedStore::in_memory(options)?,
+            false => EmbeddedStore::open(&config.data_dir, options)?,
+        });
+        Ok(Self { durable: store.clone(), registry: store })
+    }
+}
+
 impl App {
-    /// Makes the first key where none is, binds, and serves.
+    /// Opens storage, makes the first key where none is, binds, and serves.
     ///
     /// `bootstrap_key` is the first key's text if the operator chose one.
+    pub async fn build(config: &Config, bootstrap_key: Option<&str>) -> Result<Self> {
+        let clock = Clock::system();
+        Self::build_on(config, Storage::embedded(config, &clock)?, clock, bootstrap_key).await
+    }
+
+    /// The same on storage that is open already, with a clock of the caller's.
     pub async fn build_on(
         config: &Config,
         storage: Storage,
@@ -139,7 +166,7 @@ async fn first_key(
             })?),
             None => None,
         };
-    let has_key = |record: &crate::store::RegistryRecord| matches!(record.body, RecordBody::ApiKey(_));
+    let has_key = |record: &RegistryRecord| matches!(record.body, RecordBody::ApiKey(_));
     let known = registry.change(|snapshot| Ok((snapshot.state.records.iter().any(has_key), vec![]))).await?;
     if known {
         if chosen.is_some_and(|key| registry.authenticate(key.reveal(), clock.now()).is_err()) {

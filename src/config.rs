@@ -2,7 +2,9 @@
 //!
 //! `larder.example.yaml` documents every one. `LARDER_LIMITS__ENTITIES_MAX=500` sets `limits.entities_max`.
 
-use crate::{api::HttpSettings, serving::Limits, telemetry::LogSettings};
+use crate::{
+    api::HttpSettings, feature::Duration, serving::Limits, store::embedded::Options, telemetry::LogSettings,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::{
@@ -30,7 +32,44 @@ pub struct Config {
     pub in_memory: bool,
     pub http: HttpSettings,
     pub limits: Limits,
+    pub store: StoreSettings,
     pub log: LogSettings,
+}
+
+/// Settings of the embedded store, under `store:`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// How long history is kept by event timestamp; none = for ever. Each entity's newest row always stays.
+    pub retention: Option<Span>,
+    /// Bytes of memory for the newest rows of entities in use.
+    pub latest_bytes_max: usize,
+    /// Bytes of memory for rows not yet in segments; as much again while they are written out.
+    pub memtable_bytes_max: usize,
+}
+
+/// A span as settings write it: `90d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Span(pub Duration);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse().map(Self)
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        let options = Options::default();
+        Self {
+            retention: options.retention.map(Span),
+            latest_bytes_max: options.latest_bytes_max,
+            memtable_bytes_max: options.memtable_bytes_max,
+        }
+    }
 }
 
 impl Default for Config {
@@ -42,6 +81,7 @@ impl Default for Config {
             in_memory: false,
             http: HttpSettings::default(),
             limits: Limits::default(),
+            store: StoreSettings::default(),
             log: LogSettings::default(),
         }
     }

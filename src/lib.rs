@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod feature;
 pub mod registry;
+pub mod serve;
 pub mod serving;
 pub mod store;
 pub mod telemetry;

@@ -1,3 +1,5 @@
-//! The one integration binary.
+//! The one integration binary: servers in this process, clients over the loopback.
 
 mod conformance;
+mod support;
+mod transport;

@@ -26,6 +26,7 @@ const DOMAIN: &str = "larder";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cause {
     Kind(Kind),
+    UnknownPath,
     MethodNotAllowed,
     NotAcceptable,
     BodyTimeout,
@@ -63,6 +64,7 @@ impl Cause {
             Cause::Kind(Unavailable)        => row(Code::Unavailable,        StatusCode::SERVICE_UNAVAILABLE,    "unavailable",            "A part that is needed cannot be reached"),
             Cause::Kind(DeadlineExceeded)   => row(Code::DeadlineExceeded,   StatusCode::GATEWAY_TIMEOUT,        "deadline-exceeded",      "The deadline is over"),
             Cause::Kind(Internal)           => row(Code::Internal,           StatusCode::INTERNAL_SERVER_ERROR,  "internal",               "A defect of the server"),
+            Cause::UnknownPath              => row(Code::Unimplemented,      StatusCode::NOT_FOUND,              "not-found",              "There is no such thing"),
             Cause::MethodNotAllowed         => row(Code::Unimplemented,      StatusCode::METHOD_NOT_ALLOWED,     "method-not-allowed",     "This path does not take this method"),
             Cause::NotAcceptable            => row(Code::InvalidArgument,    StatusCode::NOT_ACCEPTABLE,         "not-acceptable",         "No format that is accepted can be given"),
             Cause::BodyTimeout              => row(Code::DeadlineExceeded,   StatusCode::REQUEST_TIMEOUT,        "request-timeout",        "The request came too slowly"),

@@ -5,10 +5,7 @@ use super::{
     body::{AnyBody, JsonBody},
     error::{Cause, Refusal},
 };
-use crate::{
-    error::Error,
-    wire::{online, register},
-};
+use crate::wire::{online, register};
 use axum::{
     Router,
     body::Body,
@@ -152,7 +149,7 @@ async fn invalidate_cache(_call: Call, State(_shared): Api, JsonBody(_body): Jso
 }
 
 async fn unknown_path(uri: Uri) -> Refusal {
-    Error::not_found(format!("there is no path {}; see the reference under /api/v1", uri.path())).into()
+    Refusal::http(Cause::UnknownPath, format!("there is no path {}; the API is under /api/v1", uri.path()))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {

@@ -60,8 +60,11 @@ impl Server {
         let (health, router) = match surface {
             Surface::Api => {
                 let (health, grpc) = grpc::routes(&shared).await;
-                let router =
-                    grpc.into_axum_router().merge(rest::router(&shared)).merge(health::router(&shared));
+                let router = grpc
+                    .into_axum_router()
+                    .reset_fallback()
+                    .merge(rest::router(&shared))
+                    .merge(health::router(&shared));
                 (Some(health), router)
             }
             Surface::Metrics => (None, health::router(&shared)),

@@ -17,7 +17,10 @@ mod shape;
 mod value;
 mod write;
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    serve::{ServeArgs, serve},
+};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -31,6 +34,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server
+    Serve(ServeArgs),
     /// Show what a file of features changes, then register it
     Apply(apply::ApplyArgs),
     /// The features of entities, with the status and age of every value
@@ -65,6 +70,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> Result<()> {
     match command {
+        Command::Serve(args) => serve(&args).await,
         Command::Apply(args) => apply::apply(args).await,
         Command::Get(args) => get::get(args).await,
         Command::Write(args) => write::write(args).await,

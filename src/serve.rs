@@ -1,0 +1,115 @@
+//! `larder serve`: settings joined, logging started, the server run until a signal ends it.
+
+use crate::{
+    app::{App, admin_key_file},
+    clock::Clock,
+    config::Config,
+    error::{Error, Result},
+    telemetry::init_logs,
+};
+use clap::Args;
+use std::path::PathBuf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Flags of `larder serve`; each wins over environment and file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServeArgs {
+    /// Where everything durable lies [default: $XDG_DATA_HOME/larder or ~/.local/share/larder]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where gRPC and REST listen; port 0 picks a free one [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Where metrics are answered to everybody
+    #[arg(long, value_name = "ADDR")]
+    pub metrics_listen: Option<String>,
+    /// A file of settings; larder.example.yaml documents them
+    #[arg(long, value_name = "FILE", env = "LARDER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Keep everything in memory; all is gone at the end
+    #[arg(long)]
+    pub in_memory: bool,
+}
+
+impl ServeArgs {
+    /// Joins defaults, file, environment and these flags.
+    pub fn load(&self) -> Result<Config> {
+        let data_dir = self.data_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let flags = [
+            ("data_dir", data_dir),
+            ("listen", self.listen.clone()),
+            ("metrics_listen", self.metrics_listen.clone()),
+            ("in_memory", self.in_memory.then(|| "true".to_owned())),
+        ];
+        let flags = flags.into_iter().filter_map(|(path, value)| Some((path, value?)));
+        Config::load(self.config.as_deref(), std::env::vars(), flags)
+            .map_err(|error| Error::invalid("settings", error))
+    }
+}
+
+/// Runs a server until SIGTERM or Ctrl-C, then drains it.
+pub async fn serve(args: &ServeArgs) -> Result<()> {
+    let config = args.load()?;
+    init_logs(&config.log, Clock::system()).map_err(|error| Error::invalid("log", error))?;
+    let bootstrap_key = std::env::var("LARDER_BOOTSTRAP_KEY").ok();
+    let app = App::build(&config, bootstrap_key.as_deref()).await?;
+    announce(&app, &config, bootstrap_key.is_some());
+    tokio::spawn(obey(Signals::listen()?, app.stop()));
+    app.wait_termination().await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Says where the server is, to people on standard output and in the log.
+fn announce(app: &App, config: &Config, key_was_chosen: bool) {
+    let address = app.address();
+    println!("larder listens on http://{address} (gRPC and REST)");
+    if let Some(metrics) = app.metrics_address() {
+        println!("metrics on http://{metrics}/metrics");
+    }
+    if let Some(key) = app.first_key().filter(|_| !key_was_chosen) {
+        println!("API key of the tenant \"default\", shown once: {}", key.reveal());
+        if !config.in_memory {
+            println!("it also lies in {}", admin_key_file(&config.data_dir).display());
+        }
+    }
+    let data_dir = (!config.in_memory).then(|| config.data_dir.display().to_string());
+    tracing::info!(
+        address = %address,
+        metrics_address = app.metrics_address().map(|address| address.to_string()),
+        data_dir,
+        version = env!("CARGO_PKG_VERSION"),
+        "listening"
+    );
+}
+
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).map_err(Error::internal);
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// The first signal drains; a second one ends the process at once.
+async fn obey(mut signals: Signals, stop: CancellationToken) {
+    let signal = signals.next().await;
+    tracing::info!(signal, "draining; a second signal stops at once");
+    stop.cancel();
+    let signal = signals.next().await;
+    tracing::warn!(signal, "stopping at once");
+    std::process::exit(1);
+}

@@ -1,0 +1,88 @@
+//! Servers in this process, with a store in memory and a free port, and clients of both transports.
+
+mod grpc;
+pub mod rest;
+
+pub use grpc::GrpcClient;
+pub use rest::{Answer, RestClient};
+
+use larder::{
+    access::Scope,
+    app::{App, Storage},
+    clock::Clock,
+    config::Config,
+};
+use std::net::SocketAddr;
+
+/// A running server. It ends with the test's runtime, or drained by [`TestApp::stop`].
+pub struct TestApp {
+    app: App,
+    key: String,
+}
+
+impl TestApp {
+    /// With default settings.
+    pub async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With settings of the test's own.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_at(Clock::system(), change).await
+    }
+
+    /// With a clock of the test's own.
+    pub async fn start_at(clock: Clock, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config =
+            Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), in_memory: true, ..Config::default() };
+        change(&mut config);
+        let storage = Storage::embedded(&config, &clock).unwrap();
+        let app = App::build_on(&config, storage, clock, None).await.unwrap();
+        let key = app.first_key().expect("the store is empty").reveal().to_owned();
+        Self { app, key }
+    }
+
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.app.address()
+    }
+
+    /// The key with all scopes of the tenant `default`.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A key of any tenant, which is made if there is none of this name.
+    pub async fn key_of(&self, tenant: &str, scopes: &[Scope]) -> String {
+        self.app.create_key(tenant, scopes).await.unwrap().reveal().to_owned()
+    }
+
+    /// A client with the key that may do everything.
+    pub fn rest(&self) -> RestClient {
+        RestClient::new(self.address(), Some(&self.key))
+    }
+
+    /// A client with another key, or none.
+    pub fn rest_with(&self, key: Option<&str>) -> RestClient {
+        RestClient::new(self.address(), key)
+    }
+
+    /// A client with the key that may do everything.
+    pub async fn grpc(&self) -> GrpcClient {
+        grpc::connect(self.address(), Some(&self.key)).await
+    }
+
+    /// A client with another key, or none.
+    pub async fn grpc_with(&self, key: Option<&str>) -> GrpcClient {
+        grpc::connect(self.address(), key).await
+    }
+
+    /// Drains the server and waits for its end.
+    pub async fn stop(self) {
+        self.app.stop().cancel();
+        self.app.wait_termination().await.unwrap();
+    }
+}

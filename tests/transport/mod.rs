@@ -1,0 +1,3 @@
+//! What both transports owe whatever the verb: keys, errors, request ids, bounds, health, metrics, drain.
+
+mod keys;
