@@ -15,6 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Messages and client.
     tonic_prost_build::configure()
         .build_server(false)
+        // Rows of a spine go back as they came: equal rows in equal bytes.
+        .btree_map(".larder.v1.SpineRow")
         .bytes(".larder.v1.GetHistoricalFeaturesRequest.arrow_ipc")
         .bytes(".larder.v1.GetHistoricalFeaturesResponse.arrow_ipc")
         .compile_fds(descriptors.clone())?;

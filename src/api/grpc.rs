@@ -5,16 +5,17 @@ use super::{
     codec::server::feature_service_server::{FeatureService, FeatureServiceServer},
 };
 use crate::{
+    error::{Error, Kind},
     serving::page::PageRequest,
     wire::{
-        online,
+        historical, online,
         proto::{self, *},
         register,
     },
 };
-use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use std::sync::Arc;
-use tonic::{Request, Response, Status, Streaming, codec::CompressionEncoding, service::Routes};
+use tonic::{Code, Request, Response, Status, Streaming, codec::CompressionEncoding, service::Routes};
 use tonic_health::server::HealthReporter;
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -64,8 +65,12 @@ impl FeatureService for Features {
         &self,
         request: Request<Streaming<GetHistoricalFeaturesRequest>>,
     ) -> Answer<Self::GetHistoricalFeaturesStream> {
-        let (_call, _requests) = Call::split(request)?;
-        Err(pending())
+        let (call, requests) = Call::split(request)?;
+        let requests = requests.map_err(broken_off);
+        let (service, caller) = (self.0.service.clone(), call.caller.clone());
+        let request_id = call.request_id.as_str().to_owned();
+        let answers = historical::serve_grpc(service, caller, request_id, requests, self.0.patience(&call));
+        Ok(Response::new(answers.map_err(Status::from).boxed()))
     }
 
     async fn register_features(
@@ -153,6 +158,16 @@ impl FeatureService for Features {
         let (_call, _request) = Call::split(request)?;
         Err(pending())
     }
+}
+
+/// What ended a caller's stream before its time.
+fn broken_off(status: Status) -> Error {
+    let kind = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => Kind::TooLarge,
+        Code::InvalidArgument | Code::Internal => Kind::InvalidArgument,
+        _ => Kind::Unavailable,
+    };
+    Error::new(kind, format!("the stream could not be read on: {}", status.message()))
 }
 
 fn pending() -> Status {

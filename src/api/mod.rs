@@ -10,6 +10,7 @@
 //! To add a verb: its use case in `serving`, its conversions in `wire`, a name in `verb`, three lines in `grpc` and in
 //! `rest`.
 
+mod batch;
 mod body;
 mod call;
 mod codec;

@@ -1,7 +1,7 @@
 //! REST under `/api/v1`: the verbs of `grpc.rs`, in the same order.
 
 use super::{
-    Call, Shared,
+    Call, Shared, batch,
     body::{AnyBody, JsonBody},
     error::{Cause, Refusal},
 };
@@ -10,7 +10,7 @@ use axum::{
     Router,
     body::Body,
     extract::{Path, RawQuery, State},
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::Response,
     routing::{delete, get, post},
 };
@@ -59,12 +59,13 @@ async fn get_online_features_packed(call: Call, State(shared): Api, JsonBody(bod
 }
 
 async fn get_historical_features(
-    _call: Call,
-    State(_shared): Api,
-    RawQuery(_query): RawQuery,
-    _body: AnyBody,
+    call: Call,
+    State(shared): Api,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+    body: AnyBody,
 ) -> Answer {
-    pending()
+    batch::answer(&call, &shared, &headers, query.as_deref(), body).await
 }
 
 async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {

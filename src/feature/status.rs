@@ -29,6 +29,12 @@ impl CellStatus {
         }
     }
 
+    /// The status that bears a number of the contract.
+    pub fn from_number(number: u8) -> Option<Self> {
+        let all = [Self::Present, Self::NullValue, Self::NotFound, Self::OutsideMaxAge, Self::Error];
+        all.into_iter().find(|status| *status as u8 == number)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Present => "PRESENT",

@@ -1,6 +1,7 @@
 //! The use cases, one file each. Every one takes a [`Caller`](crate::access::Caller), so none can forget whose data it is.
 
 pub mod catalogue;
+pub mod historical;
 mod last_written;
 mod limits;
 pub mod online;

@@ -1,6 +1,7 @@
 //! The wire: the only place that turns proto or JSON into vocabulary and back.
 
 pub mod codec;
+pub mod historical;
 pub mod json;
 pub mod online;
 pub mod query;

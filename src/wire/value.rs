@@ -97,7 +97,8 @@ fn list_from(list: proto::List, element: Element) -> Result<List, String> {
     })
 }
 
-fn list_to(list: &List) -> proto::List {
+/// A list as the contract has it.
+pub fn list_to(list: &List) -> proto::List {
     fn split<T: Clone, U>(
         items: &[Option<T>],
         placeholder: &T,

@@ -192,7 +192,7 @@ pub(super) fn packed_len(field: u32, content: usize) -> usize {
 }
 
 /// The schema as the contract has it.
-pub(super) fn schema_message(plan: &Plan) -> proto::Schema {
+pub fn schema_message(plan: &Plan) -> proto::Schema {
     let feature = |feature: &crate::registry::PlanFeature| proto::schema::Feature {
         name: feature.name.clone(),
         r#ref: feature.reference.clone(),

@@ -1,0 +1,171 @@
+//! Training sets over REST: which form is accepted, and how a stream of rows ends, well or badly.
+//!
+//! Whatever can be refused before the first row is a problem with its status. An error after that ends the body without
+//! its end: no file footer, no end of the Arrow stream, no last chunk, so that nobody takes a part for the whole. Lines
+//! get one more line before that, the problem, whose `"status"` is a number and which has no column of the spine.
+
+use super::{
+    Call, Shared,
+    body::AnyBody,
+    error::{Cause, Refusal},
+};
+use crate::{
+    error::{Error, Result},
+    wire::{
+        historical::{BatchFormat, BatchRequest, BatchSpine, Output, Patience, RestAnswer, serve_rest},
+        query::Query,
+    },
+};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::Response,
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use std::time::Duration;
+
+const SETTLED_AT: HeaderName = HeaderName::from_static("x-larder-settled-at");
+const REPEATABLE: HeaderName = HeaderName::from_static("x-larder-repeatable");
+/// What stands in the trailers, for clients that ask for them with `TE: trailers`.
+const TRAILERS: &str = "x-larder-settled-at, x-larder-repeatable, x-larder-rows, x-larder-spine-hash";
+/// For the last line to leave before the connection is cut.
+const LAST_LINE_TIME: Duration = Duration::from_millis(50);
+
+const NDJSON: &str = "application/x-ndjson";
+const ARROW: &str = "application/vnd.apache.arrow.stream";
+const PARQUET: &str = "application/vnd.apache.parquet";
+
+/// Answers `POST /features/batch`.
+pub(super) async fn answer(
+    call: &Call,
+    shared: &Shared,
+    headers: &HeaderMap,
+    query: Option<&str>,
+    body: AnyBody,
+) -> Result<Response, Refusal> {
+    let format = accepted(headers, &body)?;
+    let mut query = Query::parse(query)?;
+    let (request, spine) = match body {
+        AnyBody::Json(bytes) => {
+            let (request, spine) = BatchRequest::from_json(&bytes)?;
+            let spine = spine.ok_or_else(|| Error::invalid("spine", "give the spine, an array of rows"))?;
+            (Some(request), BatchSpine::Array(spine))
+        }
+        AnyBody::Lines(lines) => (None, BatchSpine::Lines(lines)),
+        AnyBody::Arrow(parts) => {
+            let text = query.take("request").ok_or_else(|| {
+                Error::invalid("request", "say which features to put beside the spine, as JSON in ?request=")
+            })?;
+            let (request, spine) =
+                BatchRequest::from_json(&Bytes::from(text)).map_err(|error| error.within("request"))?;
+            if spine.is_some() {
+                return Err(
+                    Error::invalid("request.spine", "the spine is the body; leave it out here").into()
+                );
+            }
+            (Some(request), BatchSpine::Arrow(parts))
+        }
+    };
+    query.finish()?;
+    let patience = shared.patience(call);
+    let answer = serve_rest(&shared.service, &call.caller, request, spine, format, patience).await?;
+    Ok(respond(answer, format, call.request_id.as_str().to_owned()))
+}
+
+impl Shared {
+    /// How long the two ends of a stream wait for each other.
+    pub(super) fn patience(&self, call: &Call) -> Patience {
+        Patience {
+            part: self.settings.stream_timeout,
+            message: self.settings.write_timeout,
+            deadline: call.deadline,
+        }
+    }
+}
+
+/// The form that the caller accepts; without a wish it is that of the spine.
+fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, Refusal> {
+    let own = match body {
+        AnyBody::Json(_) => BatchFormat::Json,
+        AnyBody::Lines(_) => BatchFormat::Lines,
+        AnyBody::Arrow(_) => BatchFormat::ArrowStream,
+    };
+    let mut wishes = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|wish| wish.split(';').next().unwrap_or_default().trim())
+        .filter(|wish| !wish.is_empty())
+        .peekable();
+    if wishes.peek().is_none() {
+        return Ok(own);
+    }
+    let format = |wish: &str| match wish {
+        "*/*" | "application/*" => Some(own),
+        "application/json" => Some(BatchFormat::Json),
+        NDJSON => Some(BatchFormat::Lines),
+        ARROW => Some(BatchFormat::ArrowStream),
+        PARQUET => Some(BatchFormat::Parquet),
+        _ => None,
+    };
+    wishes.find_map(format).ok_or_else(|| {
+        let message = format!("a training set comes as application/json, {NDJSON}, {ARROW} or {PARQUET}");
+        Refusal::http(Cause::NotAcceptable, message)
+    })
+}
+
+fn respond(answer: RestAnswer, format: BatchFormat, request_id: String) -> Response {
+    let content_type = match format {
+        BatchFormat::Json => "application/json",
+        BatchFormat::Lines => NDJSON,
+        BatchFormat::ArrowStream => ARROW,
+        BatchFormat::Parquet => PARQUET,
+    };
+    let mut head = HeaderMap::new();
+    head.insert(SETTLED_AT, value(answer.settled_at));
+    head.insert(REPEATABLE, value(answer.repeatable));
+    let body = StreamBody::new(frames(answer.body, head.clone(), format, request_id));
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::TRAILER, HeaderValue::from_static(TRAILERS));
+    headers.extend(head);
+    response
+}
+
+/// The body's frames: rows, then trailers; or rows, then what went wrong.
+fn frames(
+    body: impl Stream<Item = Result<Output>> + Send + 'static,
+    head: HeaderMap,
+    format: BatchFormat,
+    request_id: String,
+) -> impl Stream<Item = Result<Frame<Bytes>>> + Send + 'static {
+    body.flat_map(move |output| match output {
+        Ok(Output::Bytes(bytes)) => stream::iter([Ok(Frame::data(bytes))]).boxed(),
+        Ok(Output::End(summary)) => {
+            let mut trailers = head.clone();
+            for (name, text) in Output::trailers(&summary) {
+                trailers.insert(HeaderName::from_static(name), value(text));
+            }
+            stream::iter([Ok(Frame::trailers(trailers))]).boxed()
+        }
+        Err(error) if format == BatchFormat::Lines => {
+            let mut line = Refusal::from(error.clone()).problem(&request_id);
+            line.push(b'\n');
+            let cut = async move {
+                tokio::time::sleep(LAST_LINE_TIME).await;
+                Err(error)
+            };
+            stream::iter([Ok(Frame::data(line.into()))]).chain(stream::once(cut)).boxed()
+        }
+        Err(error) => stream::iter([Err(error)]).boxed(),
+    })
+}
+
+fn value(text: impl std::fmt::Display) -> HeaderValue {
+    HeaderValue::from_str(&text.to_string()).expect("times, numbers and hashes are visible ASCII")
+}
