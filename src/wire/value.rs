@@ -195,7 +195,8 @@ mod tests {
         #[test]
         fn values_keep_their_way(values in Dtype::all().map(value).collect::<Vec<_>>()) {
             for (value, dtype) in values.iter().zip(Dtype::all()) {
-                prop_assert_eq!(value_from(value_to(Some(value)), dtype).unwrap().as_ref(), Some(value));
+                let back = value_from(value_to(Some(value)), dtype).unwrap();
+                prop_assert_eq!(back.as_ref(), Some(value));
             }
         }
     }
