@@ -3,9 +3,13 @@
 use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
-/// Methods whose server side is written by hand: `wire::online` says why.
-const ONLINE_REQUEST: &str = ".larder.v1.GetOnlineFeaturesRequest";
-const ONLINE_RESPONSE: &str = ".larder.v1.GetOnlineFeaturesResponse";
+/// Messages whose server side is written by hand: `wire::online` and `wire::write` say why.
+const BY_HAND: [(&str, &str); 4] = [
+    (".larder.v1.GetOnlineFeaturesRequest", "crate::wire::online::Request"),
+    (".larder.v1.GetOnlineFeaturesResponse", "crate::wire::online::Reply"),
+    (".larder.v1.WriteFeaturesRequest", "crate::wire::write::Request"),
+    (".larder.v1.StreamWriteFeaturesRequest", "crate::wire::write::Request"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -20,16 +24,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".larder.v1.GetHistoricalFeaturesRequest.arrow_ipc")
         .bytes(".larder.v1.GetHistoricalFeaturesResponse.arrow_ipc")
         .compile_fds(descriptors.clone())?;
-    // The server: the same messages, but for the two of the online answer.
+    // The server: the same messages, but for those by hand.
     let server = out.join("server");
     fs::create_dir_all(&server)?;
-    tonic_prost_build::configure()
+    let builder = tonic_prost_build::configure()
         .build_client(false)
         .out_dir(server)
         .extern_path(".larder.v1", "crate::wire::proto")
-        .extern_path(ONLINE_REQUEST, "crate::wire::online::Request")
-        .extern_path(ONLINE_RESPONSE, "crate::wire::online::Reply")
-        .codec_path("crate::api::codec::Codec")
+        .codec_path("crate::api::codec::Codec");
+    BY_HAND
+        .iter()
+        .fold(builder, |builder, (message, by_hand)| builder.extern_path(*message, *by_hand))
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -16,6 +16,9 @@ use http_body_util::BodyExt;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
+/// The media type of an Arrow IPC stream.
+pub const ARROW: &str = "application/vnd.apache.arrow.stream";
+
 /// One JSON document, whole.
 pub struct JsonBody(pub Bytes);
 
@@ -51,7 +54,7 @@ impl FromRequest<Arc<Shared>> for AnyBody {
         match media_type(request.headers())? {
             "application/json" => read_whole(request.into_body(), shared).await.map(Self::Json),
             "application/x-ndjson" => Ok(Self::Lines(pieces(request.into_body(), idle))),
-            "application/vnd.apache.arrow.stream" => Ok(Self::Arrow(pieces(request.into_body(), idle))),
+            ARROW => Ok(Self::Arrow(pieces(request.into_body(), idle))),
             other => Err(unsupported(
                 other,
                 "application/json, application/x-ndjson or application/vnd.apache.arrow.stream",
@@ -69,7 +72,8 @@ fn media_type(headers: &HeaderMap) -> Result<&str, Refusal> {
     Ok(full.split(';').next().unwrap_or_default().trim())
 }
 
-fn unsupported(given: &str, wanted: &str) -> Refusal {
+/// 415: the path takes another format.
+pub(super) fn unsupported(given: &str, wanted: &str) -> Refusal {
     let given = if given.is_empty() { "no Content-Type" } else { given };
     Refusal::http(Cause::UnsupportedMediaType, format!("{given} was sent; send Content-Type: {wanted}"))
 }

@@ -10,7 +10,7 @@ use crate::{
     wire::{
         historical, online,
         proto::{self, *},
-        register,
+        register, write,
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
@@ -128,19 +128,21 @@ impl FeatureService for Features {
         Ok(Response::new(register::sets_to(page)))
     }
 
-    async fn write_features(&self, request: Request<WriteFeaturesRequest>) -> Answer<WriteFeaturesResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+    async fn write_features(&self, request: Request<write::Request>) -> Answer<WriteFeaturesResponse> {
+        let (call, request) = Call::split(request)?;
+        let outcome = request.write(&self.0.service, &call.caller).await?;
+        Ok(Response::new(write::outcome_to(outcome)))
     }
 
     type StreamWriteFeaturesStream = AnswerStream<StreamWriteFeaturesResponse>;
 
     async fn stream_write_features(
         &self,
-        request: Request<Streaming<StreamWriteFeaturesRequest>>,
+        request: Request<Streaming<write::Request>>,
     ) -> Answer<Self::StreamWriteFeaturesStream> {
-        let (_call, _requests) = Call::split(request)?;
-        Err(pending())
+        let (call, requests) = Call::split(request)?;
+        let outcomes = write::write_stream(self.0.service.clone(), call.caller.clone(), requests);
+        Ok(Response::new(outcomes.map_ok(write::stream_outcome_to).boxed()))
     }
 
     async fn get_feature_history(

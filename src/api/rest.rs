@@ -2,10 +2,13 @@
 
 use super::{
     Call, Shared, batch,
-    body::{AnyBody, JsonBody},
+    body::{ARROW, AnyBody, JsonBody, unsupported},
     error::{Cause, Refusal},
 };
-use crate::wire::{online, register};
+use crate::{
+    error::Error,
+    wire::{online, register, write},
+};
 use axum::{
     Router,
     body::Body,
@@ -119,12 +122,20 @@ async fn list_feature_sets(call: Call, State(shared): Api, RawQuery(query): RawQ
 }
 
 async fn write_features(
-    _call: Call,
-    State(_shared): Api,
-    RawQuery(_query): RawQuery,
-    _body: AnyBody,
+    call: Call,
+    State(shared): Api,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: AnyBody,
 ) -> Answer {
-    pending()
+    let request = write::JsonRequest::new(query.as_deref(), idempotency_key(&headers)?)?;
+    let (service, caller) = (&shared.service, &call.caller);
+    let (outcome, rejected) = match body {
+        AnyBody::Json(body) => (request.write(service, caller, &body).await?, 0),
+        AnyBody::Lines(pieces) => write::write_lines(request, service, caller, pieces).await?,
+        AnyBody::Arrow(_) => return Err(unsupported(ARROW, "application/json or application/x-ndjson")),
+    };
+    Ok(json(write::write_outcome(&outcome, rejected)))
 }
 
 async fn get_feature_history(
@@ -156,6 +167,12 @@ async fn unknown_path(uri: Uri) -> Refusal {
 async fn wrong_method(method: Method, uri: Uri) -> Refusal {
     let message = format!("{} does not take {method}; the Allow header says what it takes", uri.path());
     Refusal::http(Cause::MethodNotAllowed, message)
+}
+
+/// The caller's own name for a write, so that a repeat does nothing.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    let key = headers.get("idempotency-key").map(HeaderValue::to_str).transpose();
+    key.map_err(|_| Error::invalid("idempotency_key", "the header Idempotency-Key holds visible ASCII"))
 }
 
 /// An answer in JSON.

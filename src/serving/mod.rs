@@ -8,6 +8,7 @@ pub mod online;
 pub mod page;
 pub mod register;
 pub mod sets;
+pub mod write;
 
 pub use last_written::LastWritten;
 pub use limits::Limits;

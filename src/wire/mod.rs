@@ -1,12 +1,14 @@
 //! The wire: the only place that turns proto or JSON into vocabulary and back.
 
 pub mod codec;
+mod fields;
 pub mod historical;
 pub mod json;
 pub mod online;
 pub mod query;
 pub mod register;
 pub mod value;
+pub mod write;
 
 /// The contract, as generated from `proto/larder/v1`.
 pub mod proto {

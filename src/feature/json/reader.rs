@@ -25,6 +25,7 @@ pub struct JsonReader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    depth_max: usize,
     /// The keys of all open objects, outermost first: how duplicates are found.
     keys: Vec<Cow<'a, str>>,
 }
@@ -34,7 +35,7 @@ impl<'a> JsonReader<'a> {
     pub fn new(bytes: &'a [u8]) -> Result<Self> {
         let text = std::str::from_utf8(bytes)
             .map_err(|error| malformed(error.valid_up_to(), "the text is not UTF-8"))?;
-        Ok(Self { text, at: 0, depth: 0, keys: Vec::new() })
+        Ok(Self { text, at: 0, depth: 0, depth_max: DEPTH_MAX, keys: Vec::new() })
     }
 
     /// Reads all of `bytes` with `read`; trailing bytes are refused.
@@ -197,6 +198,15 @@ impl<'a> JsonReader<'a> {
         Ok(&self.text[start..self.at])
     }
 
+    /// As [`raw`](Self::raw), for a part of a body that is read again later and then counts its own nesting: only a
+    /// bound on it is kept here.
+    pub fn raw_to_read_again(&mut self) -> Result<&'a str> {
+        let depth_max = std::mem::replace(&mut self.depth_max, self.depth + 2 * DEPTH_MAX);
+        let text = self.raw();
+        self.depth_max = depth_max;
+        text
+    }
+
     /// Reads a value whose nesting is counted from itself, not from the body around it.
     pub fn with_own_depth<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         let around = std::mem::take(&mut self.depth);
@@ -254,8 +264,8 @@ impl<'a> JsonReader<'a> {
     }
 
     fn enter(&mut self) -> Result<()> {
-        if self.depth == DEPTH_MAX {
-            let message = format!("the nesting is deeper than the limit of {DEPTH_MAX}");
+        if self.depth >= self.depth_max {
+            let message = format!("the nesting is deeper than the limit of {}", self.depth_max);
             return Err(Error::new(Kind::InvalidArgument, message));
         }
         self.depth += 1;

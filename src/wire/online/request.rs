@@ -5,7 +5,10 @@ use crate::{
     feature::{Duration, Round, Timestamp},
     registry::{FeatureList, ListEncoding},
     serving::online::{Entities, OnlineRequest},
-    wire::codec::Decode,
+    wire::{
+        codec::Decode,
+        fields::{Field, malformed, take_field, text},
+    },
 };
 use bytes::{Buf, Bytes};
 use prost::{DecodeError, Message};
@@ -176,57 +179,4 @@ fn duration(span: &prost_types::Duration) -> Option<Duration> {
         return None;
     }
     Duration::from_micros(span.seconds.checked_mul(1_000_000)?.checked_add(nanos / 1_000)?)
-}
-
-enum Field<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Bytes(&'a [u8]),
-    /// Four bytes, or a group: no field of ours.
-    Other,
-}
-
-/// Takes one field off the front: its number and its content.
-#[inline]
-fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Field<'a>)> {
-    let key = take_varint(rest)?;
-    let number = key >> 3;
-    if number == 0 || key > u64::from(u32::MAX) {
-        return Err(malformed("a field has no valid number"));
-    }
-    let field = match key & 7 {
-        0 => Field::Varint(take_varint(rest)?),
-        1 => Field::Fixed64(u64::from_le_bytes(take(rest, 8)?.try_into().expect("eight bytes"))),
-        2 => {
-            let len = usize::try_from(take_varint(rest)?).unwrap_or(usize::MAX);
-            Field::Bytes(take(rest, len)?)
-        }
-        5 => take(rest, 4).map(|_| Field::Other)?,
-        _ => return Err(malformed("a field has an unknown wire type")),
-    };
-    Ok((number, field))
-}
-
-#[inline]
-fn take_varint(rest: &mut &[u8]) -> Result<u64> {
-    if let [byte @ ..0x80, after @ ..] = *rest {
-        *rest = after;
-        return Ok(u64::from(*byte));
-    }
-    prost::encoding::decode_varint(rest).map_err(malformed)
-}
-
-#[inline]
-fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8]> {
-    let (taken, after) = rest.split_at_checked(len).ok_or_else(|| malformed("it is cut short"))?;
-    *rest = after;
-    Ok(taken)
-}
-
-fn text<'a>(bytes: &'a [u8], field: &str) -> Result<&'a str> {
-    std::str::from_utf8(bytes).map_err(|_| Error::invalid(field, "this is not valid UTF-8"))
-}
-
-fn malformed(why: impl std::fmt::Display) -> Error {
-    Error::new(crate::error::Kind::InvalidArgument, format!("the request is not a valid message: {why}"))
 }

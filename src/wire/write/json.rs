@@ -1,0 +1,139 @@
+//! One JSON document of rows.
+
+use crate::{
+    access::Caller,
+    error::{Error, Result},
+    feature::{Round, json::JsonReader},
+    serving::{
+        Service,
+        write::{IdempotencyKey, Judge, RowHead, RowsBuilder, WriteOutcome},
+    },
+    wire::{
+        json::{JsonWriter, read_id, read_timestamp, read_value},
+        query::Query,
+    },
+};
+use sha2::{Digest, Sha256};
+
+/// How a call of `POST /features/write` wants its rows judged and remembered.
+#[derive(Debug)]
+pub struct JsonRequest {
+    pub(super) judge: Judge,
+    /// From the header; a field of the body may say it instead.
+    pub(super) idempotency_key: Option<String>,
+}
+
+impl JsonRequest {
+    /// From the address (`?partial=true`) and the header `Idempotency-Key`.
+    pub fn new(query: Option<&str>, idempotency_key: Option<&str>) -> Result<Self> {
+        let mut query = Query::parse(query)?;
+        let judge = judge(query.take_flag("partial")?);
+        query.finish()?;
+        Ok(Self { judge, idempotency_key: idempotency_key.map(str::to_owned) })
+    }
+
+    /// Commits the rows of `{"rows": […]}`.
+    pub async fn write(self, service: &Service, caller: &Caller, body: &[u8]) -> Result<WriteOutcome> {
+        let (rows, idempotency) = self.read(service, caller, body)?;
+        service.write(caller, rows, idempotency).await
+    }
+
+    fn read(
+        mut self,
+        service: &Service,
+        caller: &Caller,
+        body: &[u8],
+    ) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
+        let mut text = None;
+        JsonReader::read(body, |reader| {
+            reader.object(|reader, key| match key {
+                // How rows are judged may stand behind them.
+                "rows" => Ok(text = Some(reader.raw_to_read_again()?)),
+                "partial" => Ok(self.judge = judge(reader.boolean()?)),
+                "idempotency_key" => {
+                    let given = reader.string()?.into_owned();
+                    match self.idempotency_key.replace(given) {
+                        Some(header) if self.idempotency_key.as_ref() != Some(&header) => {
+                            Err(Error::refused("the header Idempotency-Key says another key"))
+                        }
+                        _ => Ok(()),
+                    }
+                }
+                _ => reader.unknown_member(&["rows", "partial", "idempotency_key"]),
+            })
+        })?;
+        let mut rows = service.rows(caller, self.judge)?;
+        JsonReader::read(text.unwrap_or("[]").as_bytes(), |reader| {
+            reader.array(|reader, _| match self.judge {
+                Judge::AllOrNothing => rows.row(|rows| read_row(reader, rows)),
+                Judge::RowByRow => {
+                    // A bad row is left half-way, so each is read by a reader of its own.
+                    let row = reader.raw_to_read_again()?;
+                    rows.row(|rows| JsonReader::read(row.as_bytes(), |reader| read_row(reader, rows)))
+                }
+            })
+        })
+        .map_err(|error| error.within("rows"))?;
+        if rows.is_empty() {
+            return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
+        }
+        let idempotency = self.idempotency_key.map(|key| {
+            let partial = u8::from(self.judge == Judge::RowByRow);
+            IdempotencyKey::new(key, Sha256::new_with_prefix([partial]).chain_update(body).finalize().into())
+        });
+        Ok((rows, idempotency.transpose()?))
+    }
+}
+
+/// `{"accepted": 1, "unchanged": 0, "rejected": []}`, and `rejected_total` where not all of them are listed.
+pub fn write_outcome(outcome: &WriteOutcome, rejected_total: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    JsonWriter::new(&mut out).object(|w| {
+        w.key("accepted").uint(outcome.accepted);
+        w.key("unchanged").uint(outcome.unchanged);
+        w.key("rejected").array(|w| {
+            for rejected in &outcome.rejected {
+                w.object(|w| {
+                    w.key("row").uint(rejected.row);
+                    w.key("field").string(&rejected.field);
+                    w.key("reason").string(&rejected.reason);
+                });
+            }
+        });
+        if rejected_total > outcome.rejected.len() as u64 {
+            w.key("rejected_total").uint(rejected_total);
+        }
+        w.key("created_timestamp").option(outcome.created, JsonWriter::timestamp);
+    });
+    out
+}
+
+const ROW: [&str; 5] = ["entity_type", "entity_id", "entities", "event_timestamp", "values"];
+
+/// Reads one row.
+pub(super) fn read_row(reader: &mut JsonReader<'_>, rows: &mut RowsBuilder) -> Result<()> {
+    let mut head = RowHead::default();
+    reader.object(|reader, key| {
+        match key {
+            "entity_type" => head.entity_type = Some(reader.string()?),
+            "entity_id" => head.entity_id = Some(read_id(reader)?),
+            "entities" => reader.object(|reader, key| {
+                head.entities.push((key.to_owned().into(), read_id(reader)?));
+                Ok(())
+            })?,
+            "event_timestamp" => head.event_timestamp = Some(read_timestamp(reader, Round::Up)?),
+            "values" => reader.object(|reader, name| {
+                let target = rows.target(name)?;
+                let value = read_value(reader, target.dtype)?;
+                rows.give(target, value)
+            })?,
+            _ => return reader.unknown_member(&ROW),
+        }
+        Ok(())
+    })?;
+    rows.end(&head)
+}
+
+fn judge(partial: bool) -> Judge {
+    if partial { Judge::RowByRow } else { Judge::AllOrNothing }
+}

@@ -1,0 +1,241 @@
+//! `WriteFeaturesRequest` and `StreamWriteFeaturesRequest`, read in place.
+
+use super::IN_FLIGHT_MAX;
+use crate::{
+    access::Caller,
+    error::{Error, Result},
+    feature::{Dtype, Round, Value},
+    serving::{
+        Service,
+        write::{IdempotencyKey, Judge, RowHead, RowsBuilder, WriteOutcome},
+    },
+    wire::{
+        codec::Decode,
+        fields::{Field, malformed, take_field, text},
+        proto,
+        value::{timestamp_from, timestamp_to, value_from},
+    },
+};
+use bytes::{Buf, Bytes};
+use futures_util::{Stream, StreamExt};
+use prost::{DecodeError, Message};
+use sha2::{Digest, Sha256};
+
+/// Either request as it came: their first two fields are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Request(Bytes);
+
+impl Decode for Request {
+    fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
+        Ok(Self(buf.copy_to_bytes(buf.remaining())))
+    }
+}
+
+impl From<Bytes> for Request {
+    /// The message in protobuf's encoding.
+    fn from(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Request {
+    /// Commits the rows of a unary request.
+    pub async fn write(&self, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
+        let mut partial = false;
+        self.each(|number, field| {
+            if let (3, Field::Varint(flag)) = (number, &field) {
+                partial = *flag != 0;
+            }
+            Ok(())
+        })?;
+        let judge = if partial { Judge::RowByRow } else { Judge::AllOrNothing };
+        let (rows, idempotency) = self.read(service, caller, judge)?;
+        if rows.is_empty() {
+            return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
+        }
+        service.write(caller, rows, idempotency).await
+    }
+
+    fn read(
+        &self,
+        service: &Service,
+        caller: &Caller,
+        judge: Judge,
+    ) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
+        let mut rows = service.rows(caller, judge)?;
+        let mut key = "";
+        self.each(|number, field| match (number, field) {
+            (1, Field::Bytes(row)) => {
+                let position = rows.len();
+                rows.row(|rows| read_row(row, rows))
+                    .map_err(|error| error.within(format_args!("rows[{position}]")))
+            }
+            (2, Field::Bytes(bytes)) => Ok(key = text(bytes, "idempotency_key")?),
+            _ => Ok(()),
+        })?;
+        let idempotency = match key {
+            "" => None,
+            key => Some(IdempotencyKey::new(key, self.fingerprint()?)?),
+        };
+        Ok((rows, idempotency))
+    }
+
+    fn each<'a>(&'a self, mut take: impl FnMut(u64, Field<'a>) -> Result<()>) -> Result<()> {
+        let mut rest: &[u8] = &self.0;
+        while !rest.is_empty() {
+            let (number, field) = take_field(&mut rest)?;
+            take(number, field)?;
+        }
+        Ok(())
+    }
+
+    /// Equal for equal rows. Maps have no order of their own, so the parts of a row are hashed in the order of their
+    /// bytes.
+    fn fingerprint(&self) -> Result<[u8; 32]> {
+        let mut hash = Sha256::new();
+        self.each(|number, field| {
+            match (number, field) {
+                (1, Field::Bytes(row)) => {
+                    let mut parts = Vec::new();
+                    let mut rest = row;
+                    while !rest.is_empty() {
+                        let from = row.len() - rest.len();
+                        take_field(&mut rest)?;
+                        parts.push(&row[from..row.len() - rest.len()]);
+                    }
+                    parts.sort_unstable();
+                    hash.update((parts.len() as u64).to_le_bytes());
+                    parts.iter().for_each(|part| hash.update(part));
+                }
+                (3, Field::Varint(partial)) => hash.update([u8::from(partial != 0)]),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        Ok(hash.finalize().into())
+    }
+}
+
+/// Answers a stream of requests in their order, each a transaction of its own, judged row by row.
+pub fn write_stream<E: From<Error>>(
+    service: Service,
+    caller: Caller,
+    requests: impl Stream<Item = Result<Request, E>>,
+) -> impl Stream<Item = Result<WriteOutcome, E>> {
+    let commits = requests.map(move |request| {
+        let (service, caller) = (service.clone(), caller.clone());
+        // Rows are read here, in the order of the requests; only the commits overlap.
+        let read = request.and_then(|request| Ok(request.read(&service, &caller, Judge::RowByRow)?));
+        async move {
+            let (rows, idempotency) = read?;
+            Ok(service.write(&caller, rows, idempotency).await?)
+        }
+    });
+    commits.buffered(IN_FLIGHT_MAX)
+}
+
+pub fn outcome_to(outcome: WriteOutcome) -> proto::WriteFeaturesResponse {
+    proto::WriteFeaturesResponse {
+        accepted: outcome.accepted,
+        unchanged: outcome.unchanged,
+        rejected: outcome.rejected.into_iter().map(rejected_to).collect(),
+        created_timestamp: outcome.created.map(timestamp_to),
+    }
+}
+
+pub fn stream_outcome_to(outcome: WriteOutcome) -> proto::StreamWriteFeaturesResponse {
+    proto::StreamWriteFeaturesResponse {
+        accepted: outcome.accepted,
+        unchanged: outcome.unchanged,
+        rejected: outcome.rejected.into_iter().map(rejected_to).collect(),
+        created_timestamp: outcome.created.map(timestamp_to),
+    }
+}
+
+fn rejected_to(rejected: crate::serving::write::RejectedRow) -> proto::RejectedRow {
+    let crate::serving::write::RejectedRow { row, field, reason } = rejected;
+    proto::RejectedRow { row: u32::try_from(row).unwrap_or(u32::MAX), field, reason }
+}
+
+/// Reads a `FeatureRow`.
+fn read_row(mut row: &[u8], rows: &mut RowsBuilder) -> Result<()> {
+    let mut head = RowHead::default();
+    let mut time: Option<prost_types::Timestamp> = None;
+    while !row.is_empty() {
+        match take_field(&mut row)? {
+            (1, Field::Bytes(name)) => head.entity_type = given(text(name, "entity_type")?),
+            (2, Field::Bytes(id)) => head.entity_id = given(text(id, "entity_id")?),
+            (3, Field::Bytes(entry)) => {
+                let (key, id) = take_entry(entry)?;
+                head.entities.push((text(key, "entities")?.into(), text(id, "entities")?.into()));
+            }
+            (4, Field::Bytes(moment)) => {
+                time.get_or_insert_default().merge(moment).map_err(malformed)?;
+            }
+            (5, Field::Bytes(entry)) => {
+                let (name, value) = take_entry(entry)?;
+                let name = text(name, "values")?;
+                read_cell(name, value, rows).map_err(|error| error.within(name).within("values"))?;
+            }
+            (1..=5, _) => return Err(malformed("a field has the wrong wire type")),
+            // Fields of a later contract.
+            _ => {}
+        }
+    }
+    head.event_timestamp = time.map(|time| timestamp_from(time, Round::Up, "event_timestamp")).transpose()?;
+    rows.end(&head)
+}
+
+fn given(text: &str) -> Option<std::borrow::Cow<'_, str>> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+/// The key and value of a map's entry.
+fn take_entry(mut entry: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (mut key, mut value): (&[u8], &[u8]) = (b"", b"");
+    while !entry.is_empty() {
+        match take_field(&mut entry)? {
+            (1, Field::Bytes(bytes)) => key = bytes,
+            (2, Field::Bytes(bytes)) => value = bytes,
+            (1 | 2, _) => return Err(malformed("a field has the wrong wire type")),
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+fn read_cell(name: &str, value: &[u8], rows: &mut RowsBuilder) -> Result<()> {
+    let target = rows.target(name)?;
+    let value = match read_scalar(value, target.dtype)? {
+        Some(value) => Some(value),
+        None => {
+            let value = <proto::Value as Message>::decode(value).map_err(malformed)?;
+            value_from(value, target.dtype).map_err(Error::refused)?
+        }
+    };
+    rows.give(target, value)
+}
+
+/// A value of the right scalar type that is the message's only field: nearly all are. `None` = look closer.
+fn read_scalar(value: &[u8], dtype: Dtype) -> Result<Option<Value>> {
+    let mut rest = value;
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let field = take_field(&mut rest)?;
+    if !rest.is_empty() {
+        return Ok(None);
+    }
+    Ok(match (field, dtype) {
+        ((2, Field::Varint(v)), Dtype::Bool) => Some(Value::Bool(v != 0)),
+        ((3, Field::Varint(v)), Dtype::Int64) => Some(Value::Int64(v as i64)),
+        ((4, Field::Fixed64(v)), Dtype::Float64) => Some(Value::Float64(f64::from_bits(v))),
+        ((5, Field::Fixed32(v)), Dtype::Float32) => Some(Value::Float32(f32::from_bits(v))),
+        ((6, Field::Bytes(v)), Dtype::String) => {
+            let text = std::str::from_utf8(v).map_err(|_| Error::refused("this is not valid UTF-8"))?;
+            Some(Value::String(text.to_owned()))
+        }
+        ((7, Field::Bytes(v)), Dtype::Bytes) => Some(Value::Bytes(v.to_vec())),
+        _ => None,
+    })
+}
