@@ -50,7 +50,7 @@ impl FromRequest<Arc<Shared>> for AnyBody {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
-        let idle = shared.settings.body_timeout;
+        let idle = shared.settings.stream_timeout;
         match media_type(request.headers())? {
             "application/json" => read_whole(request.into_body(), shared).await.map(Self::Json),
             "application/x-ndjson" => Ok(Self::Lines(pieces(request.into_body(), idle))),

@@ -4,6 +4,7 @@
 use super::{
     Shared, Surface,
     call::{Call, CallParts, Notes, REQUEST_ID, RequestId},
+    connection::Watch,
     deadline,
     error::{Cause, Refusal},
     record::{Record, StreamBody},
@@ -28,6 +29,7 @@ pub(super) struct Gate {
     pub shared: Arc<Shared>,
     pub router: Router,
     pub surface: Surface,
+    pub watch: Arc<Watch>,
     /// Whether the connection comes from this machine.
     pub loopback: bool,
 }
@@ -76,8 +78,10 @@ impl Gate {
             Transport::Grpc => Verb::of_grpc(request.uri().path()),
             Transport::Rest => Verb::Other,
         };
+        self.watch.begin_request();
         Record {
             shared: self.shared.clone(),
+            watch: self.watch.clone(),
             transport,
             request_id: RequestId::of(request.headers()),
             started: Instant::now(),
@@ -91,6 +95,10 @@ impl Gate {
     fn admit(&self, request: &Request<Incoming>, record: &Record) -> Result<Admission, Refusal> {
         let settings = &self.shared.settings;
         let headers = request.headers();
+        if self.watch.is_ambiguous() {
+            let message = "Content-Length and Transfer-Encoding were both sent; send one";
+            return Err(Error::invalid("transfer-encoding", message).into());
+        }
         check_sizes(request, settings.uri_bytes_max, settings.header_bytes_max)?;
         let stream = is_stream(request, record);
         let default = (!stream).then_some(settings.request_timeout);

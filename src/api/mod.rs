@@ -14,6 +14,7 @@ mod batch;
 mod body;
 mod call;
 mod codec;
+mod connection;
 mod credentials;
 mod deadline;
 pub mod error;

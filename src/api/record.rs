@@ -3,6 +3,7 @@
 use super::{
     Shared,
     call::{Call, RequestId},
+    connection::Watch,
     deadline,
     error::Refusal,
     verb::{Transport, Verb, code_name},
@@ -22,6 +23,7 @@ use tonic::{Code, Status};
 /// A request under way. Whatever ends it drops its record, and so it is counted exactly once.
 pub(super) struct Record {
     pub shared: Arc<Shared>,
+    pub watch: Arc<Watch>,
     pub transport: Transport,
     pub request_id: RequestId,
     pub started: Instant,
@@ -34,7 +36,9 @@ pub(super) struct Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let now = Instant::now();
+        let took = now.duration_since(self.started);
+        self.watch.end_request(now);
         let verb = self.call.as_ref().map_or(self.verb, |call| call.notes.verb());
         let metrics = &self.shared.metrics;
         metrics.answered(self.transport as usize, verb as usize, self.code as usize, took);

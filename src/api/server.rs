@@ -1,6 +1,11 @@
 //! Connections: accepted, bounded, and drained.
 
-use super::{HttpSettings, Shared, gate::Gate, grpc, health, rest};
+use super::{
+    HttpSettings, Shared,
+    connection::{Watch, WatchedStream},
+    gate::Gate,
+    grpc, health, rest,
+};
 use crate::error::{Error, Result};
 use hyper::service::service_fn;
 use hyper_util::{
@@ -20,6 +25,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long accepting rests after an error that is not one connection's own, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often a connection is looked after.
+const ROUND: Duration = Duration::from_secs(1);
 
 /// What a server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +76,7 @@ impl Server {
             }
             Surface::Metrics => (None, health::router(&shared)),
         };
-        let gate = Gate { shared: shared.clone(), router, surface, loopback: false };
+        let gate = Gate { shared: shared.clone(), router, surface, watch: Watch::new(), loopback: false };
         let connections = accept(&listener, &gate, &stop).await;
         drop(listener);
         shared.draining.store(true, Ordering::Relaxed);
@@ -112,7 +119,8 @@ async fn accept(listener: &TcpListener, gate: &Gate, stop: &CancellationToken) -
                     gate.shared.metrics.connection_refused();
                     continue;
                 };
-                let gate = Gate { loopback: peer.ip().to_canonical().is_loopback(), ..gate.clone() };
+                let loopback = peer.ip().to_canonical().is_loopback();
+                let gate = Gate { watch: Watch::new(), loopback, ..gate.clone() };
                 let (builder, stop, cut) = (builder.clone(), stop.clone(), connections.cut.clone());
                 connections.all.spawn(async move {
                     let _counted = (slot, gate.shared.metrics.connection());
@@ -138,18 +146,29 @@ async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Ga
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
+    let (watch, settings) = (gate.watch.clone(), gate.shared.settings.clone());
     let service = service_fn(move |request| gate.clone().answer(request));
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let stream = TokioIo::new(WatchedStream::new(stream, watch.clone()));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+    let mut round = tokio::time::interval(settings.header_timeout.min(ROUND * 4) / 4);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection broke off");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = round.tick() => if let Some(why) = watch.overdue(&settings) {
+                tracing::debug!(why, "a connection was closed");
+                return;
+            },
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection broke off");
     }
 }
 
@@ -158,7 +177,8 @@ fn builder(settings: &HttpSettings) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(settings.header_timeout)
+        // The connection's watch knows better: it tells a slow head from an idle connection.
+        .header_read_timeout(None)
         // The gate refuses smaller heads with a problem; what is over this bound hyper refuses without one.
         .max_buf_size((settings.header_bytes_max + settings.uri_bytes_max) * 4)
         .max_headers(256);

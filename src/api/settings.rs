@@ -19,6 +19,9 @@ pub struct HttpSettings {
     /// For the head of a request to come.
     #[serde(deserialize_with = "span")]
     pub header_timeout: Duration,
+    /// For the next request on an open connection.
+    #[serde(deserialize_with = "span")]
+    pub idle_timeout: Duration,
     /// For a whole body to come.
     #[serde(deserialize_with = "span")]
     pub body_timeout: Duration,
@@ -44,6 +47,7 @@ impl Default for HttpSettings {
             uri_bytes_max: 8 << 10,
             header_bytes_max: 32 << 10,
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
             body_timeout: Duration::from_secs(10),
             stream_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
