@@ -8,7 +8,7 @@ use crate::{
     error::{Error, Kind},
     serving::page::PageRequest,
     wire::{
-        historical, online,
+        historical, history, online,
         proto::{self, *},
         register, write,
     },
@@ -149,16 +149,18 @@ impl FeatureService for Features {
         &self,
         request: Request<GetFeatureHistoryRequest>,
     ) -> Answer<GetFeatureHistoryResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        let page = self.0.service.feature_history(&call.caller, &history::history_from(request)?).await?;
+        Ok(Response::new(history::history_to(page)))
     }
 
     async fn invalidate_cache(
         &self,
         request: Request<InvalidateCacheRequest>,
     ) -> Answer<InvalidateCacheResponse> {
-        let (_call, _request) = Call::split(request)?;
-        Err(pending())
+        let (call, request) = Call::split(request)?;
+        self.0.service.invalidate_cache(&call.caller, &history::invalidation_from(request))?;
+        Ok(Response::new(InvalidateCacheResponse { invalidated: true }))
     }
 }
 
@@ -170,8 +172,4 @@ fn broken_off(status: Status) -> Error {
         _ => Kind::Unavailable,
     };
     Error::new(kind, format!("the stream could not be read on: {}", status.message()))
-}
-
-fn pending() -> Status {
-    Status::unimplemented("this verb is not built yet")
 }

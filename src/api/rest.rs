@@ -7,13 +7,13 @@ use super::{
 };
 use crate::{
     error::Error,
-    wire::{online, register, write},
+    wire::{history, online, register, write},
 };
 use axum::{
     Router,
     body::Body,
     extract::{Path, RawQuery, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::Response,
     routing::{delete, get, post},
 };
@@ -139,25 +139,31 @@ async fn write_features(
 }
 
 async fn get_feature_history(
-    _call: Call,
-    State(_shared): Api,
-    Path(_name): Path<String>,
-    RawQuery(_query): RawQuery,
+    call: Call,
+    State(shared): Api,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
-    pending()
+    let (request, int64) = history::read_history(name, query.as_deref())?;
+    let page = shared.service.feature_history(&call.caller, &request).await?;
+    Ok(json(history::write_history(&page, int64)))
 }
 
 async fn invalidate_entity(
-    _call: Call,
-    State(_shared): Api,
-    Path(_entity_id): Path<String>,
-    RawQuery(_query): RawQuery,
+    call: Call,
+    State(shared): Api,
+    Path(entity_id): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Answer {
-    pending()
+    let request = history::read_entity_invalidation(entity_id, query.as_deref())?;
+    shared.service.invalidate_cache(&call.caller, &request)?;
+    Ok(json(history::write_invalidated()))
 }
 
-async fn invalidate_cache(_call: Call, State(_shared): Api, JsonBody(_body): JsonBody) -> Answer {
-    pending()
+async fn invalidate_cache(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+    let request = history::read_invalidation(&body)?;
+    shared.service.invalidate_cache(&call.caller, &request)?;
+    Ok(json(history::write_invalidated()))
 }
 
 async fn unknown_path(uri: Uri) -> Refusal {
@@ -180,10 +186,4 @@ fn json(body: impl Into<Bytes>) -> Response {
     let mut response = Response::new(Body::from(body.into()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-fn pending() -> Answer {
-    let mut response = json("{}");
-    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
-    Ok(response)
 }

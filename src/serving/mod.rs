@@ -1,7 +1,10 @@
 //! The use cases, one file each. Every one takes a [`Caller`](crate::access::Caller), so none can forget whose data it is.
 
 pub mod catalogue;
+pub mod entity;
 pub mod historical;
+pub mod history;
+pub mod invalidate;
 mod last_written;
 mod limits;
 pub mod online;

@@ -3,6 +3,7 @@
 pub mod codec;
 mod fields;
 pub mod historical;
+pub mod history;
 pub mod json;
 pub mod online;
 pub mod query;

@@ -211,7 +211,7 @@ impl RowsBuilder {
         }
         if self.retention_bound.is_some_and(|bound| time < bound) {
             return refused(format!(
-                "{time} is before what is kept; the setting history.retention says how long"
+                "{time} is before what is kept; the setting store.retention says how long"
             ));
         }
         Ok(time)

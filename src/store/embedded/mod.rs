@@ -135,16 +135,6 @@ impl EmbeddedStore {
         answer.await.map_err(|_| stopped())?
     }
 
-    /// Drops an entity from the cache of latest rows: the next read takes it from history.
-    pub fn invalidate(&self, entity_type: EntityTypeId, key: &str) {
-        self.shared.latest.invalidate(entity_type, key);
-    }
-
-    /// Event timestamps before this moment are no longer kept: a write or an `as_of` before it must be refused.
-    pub fn retention_bound(&self) -> Option<Timestamp> {
-        self.shared.retention_bound().map(Timestamp::from_stored)
-    }
-
     async fn send(&self, request: Request) -> Result<()> {
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
         queue.send(request).await.map_err(|_| stopped())
@@ -185,13 +175,21 @@ impl DurableStore for EmbeddedStore {
         let room = self.room.clone().acquire_many_owned(kib.min(QUEUE_KIB_MAX) as u32).await;
         let room = room.map_err(|_| stopped())?;
         let Commit { tenant, batches, idempotency } = commit;
-        let sort = move || batches.into_iter().map(PreparedBatch::new).collect::<Vec<_>>();
-        // A small batch is sorted sooner than another thread wakes up.
-        let batches = if kib <= 64 { sort() } else { blocking(move || Ok(sort())).await? };
+        // Sorted here and not on another thread: commits that a caller has under way at once keep their order, which
+        // decides between rows of one moment.
+        let batches = batches.into_iter().map(PreparedBatch::new).collect();
         let (reply, answer) = oneshot::channel();
         self.send(Request::Commit(Box::new(CommitRequest { tenant, batches, idempotency, reply, room })))
             .await?;
         answer.await.map_err(|_| stopped())?
+    }
+
+    fn retention_bound(&self) -> Option<Timestamp> {
+        self.shared.retention_bound().map(Timestamp::from_stored)
+    }
+
+    fn invalidate(&self, entity_type: EntityTypeId, key: &str) {
+        self.shared.latest.invalidate(entity_type, key);
     }
 
     async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>> {
