@@ -3,8 +3,8 @@
 use super::json_layout::JsonLayout;
 use crate::{
     feature::{Cell, Dtype, Element, row},
-    registry::Plan,
-    wire::proto,
+    registry::{Plan, PlanFeature},
+    wire::{proto, value::dtype_to},
 };
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::{ops::Range, sync::OnceLock};
@@ -141,7 +141,7 @@ impl Layout {
         let fixed_len = packed_len(1, plan.features.len())
             + packed_len(2, 8 * plan.groups.len())
             + fixed_arrays.sum::<usize>();
-        let default = |feature: &crate::registry::PlanFeature| {
+        let default = |feature: &PlanFeature| {
             feature.feature.describing.default.clone().map_or(Cell::LeftOut, Cell::Value)
         };
         let defaults: Vec<Cell> = plan.features.iter().map(default).collect();
@@ -193,10 +193,10 @@ pub(super) fn packed_len(field: u32, content: usize) -> usize {
 
 /// The schema as the contract has it.
 pub fn schema_message(plan: &Plan) -> proto::Schema {
-    let feature = |feature: &crate::registry::PlanFeature| proto::schema::Feature {
+    let feature = |feature: &PlanFeature| proto::schema::Feature {
         name: feature.name.clone(),
         r#ref: feature.reference.clone(),
-        dtype: proto_dtype(feature.feature.dtype) as i32,
+        dtype: dtype_to(feature.feature.dtype) as i32,
         slot: feature.slot,
         group: feature.group as u32,
         has_default: feature.feature.describing.default.is_some(),
@@ -211,24 +211,4 @@ fn schema(plan: &Plan) -> Vec<u8> {
     let mut bytes = Vec::new();
     prost::encoding::message::encode(2, &schema_message(plan), &mut bytes);
     bytes
-}
-
-fn proto_dtype(dtype: Dtype) -> proto::Dtype {
-    match dtype {
-        Dtype::Bool => proto::Dtype::Bool,
-        Dtype::Int64 => proto::Dtype::Int64,
-        Dtype::Float64 => proto::Dtype::Float64,
-        Dtype::Float32 => proto::Dtype::Float32,
-        Dtype::String => proto::Dtype::String,
-        Dtype::Bytes => proto::Dtype::Bytes,
-        Dtype::Timestamp => proto::Dtype::Timestamp,
-        Dtype::Json => proto::Dtype::Json,
-        Dtype::List(Element::Bool) => proto::Dtype::BoolList,
-        Dtype::List(Element::Int64) => proto::Dtype::Int64List,
-        Dtype::List(Element::Float64) => proto::Dtype::Float64List,
-        Dtype::List(Element::Float32) => proto::Dtype::Float32List,
-        Dtype::List(Element::String) => proto::Dtype::StringList,
-        Dtype::List(Element::Bytes) => proto::Dtype::BytesList,
-        Dtype::List(Element::Timestamp) => proto::Dtype::TimestampList,
-    }
 }

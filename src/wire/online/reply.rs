@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    feature::{CellStatus, PackedRow, row::CellState},
+    feature::{
+        CellStatus, Element, PackedRow,
+        row::{CellState, PackedList},
+    },
     serving::online::{GroupCells, OnlineAnswer},
     store::NO_ROW,
     wire::{codec::Encode, proto},
@@ -308,7 +311,7 @@ impl<'a> RowWriter<'a> {
 struct Slot<'a> {
     /// A packed row and the column in it; None = the cell is empty.
     source: Option<(PackedRow<'a>, usize)>,
-    element: Option<crate::feature::Element>,
+    element: Option<Element>,
 }
 
 impl<'a> Slot<'a> {
@@ -321,7 +324,7 @@ impl<'a> Slot<'a> {
         self.source.map_or(&[], |(row, column)| row.heap(column))
     }
 
-    fn list(self) -> Option<crate::feature::row::PackedList<'a>> {
+    fn list(self) -> Option<PackedList<'a>> {
         let (row, column) = self.source?;
         Some(row.list(column, self.element?))
     }

@@ -2,12 +2,13 @@
 
 use crate::{
     error::{Error, Result},
-    feature::{Duration, Round, Timestamp},
+    feature::Round,
     registry::{FeatureList, ListEncoding},
     serving::online::{Entities, OnlineRequest},
     wire::{
         codec::Decode,
         fields::{Field, malformed, take_field, text},
+        value::{duration_from, timestamp_from},
     },
 };
 use bytes::{Buf, Bytes};
@@ -142,16 +143,8 @@ impl<'a> RequestParts<'a> {
                 return Err(Error::invalid("entities", message));
             }
         };
-        let as_of = self.as_of.as_ref().map(|time| {
-            Timestamp::from_seconds_nanos(time.seconds, time.nanos, Round::Down)
-                .map_err(|why| Error::invalid("as_of", why))
-        });
-        let max_age = self.max_age.as_ref().map(|span| {
-            duration(span).ok_or_else(|| {
-                let message = "a duration here is not negative, and nothing finer than a microsecond";
-                Error::invalid("max_age", message)
-            })
-        });
+        let as_of = self.as_of.map(|time| timestamp_from(time, Round::Down, "as_of"));
+        let max_age = self.max_age.map(|span| duration_from(span, "max_age"));
         Ok(OnlineRequest {
             features,
             entities,
@@ -171,12 +164,4 @@ fn feature_names(mut fields: &[u8]) -> Result<Vec<Cow<'_, str>>> {
         }
     }
     Ok(names)
-}
-
-fn duration(span: &prost_types::Duration) -> Option<Duration> {
-    let nanos = i64::from(span.nanos);
-    if !(0..1_000_000_000).contains(&nanos) || nanos % 1_000 != 0 {
-        return None;
-    }
-    Duration::from_micros(span.seconds.checked_mul(1_000_000)?.checked_add(nanos / 1_000)?)
 }
