@@ -5,6 +5,7 @@
 
 mod apply;
 mod args;
+mod batch;
 mod catalogue;
 mod feature_file;
 mod file;
@@ -40,6 +41,8 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// The features of entities, with the status and age of every value
     Get(get::GetArgs),
+    /// Make a training set: the features of every row of a file, as they were at its moment
+    Batch(Box<batch::BatchArgs>),
     /// Write the rows of a file
     Write(write::WriteArgs),
     /// Values of one feature of one entity over time
@@ -73,6 +76,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Serve(args) => serve(&args).await,
         Command::Apply(args) => apply::apply(args).await,
         Command::Get(args) => get::get(args).await,
+        Command::Batch(args) => batch::batch(*args).await,
         Command::Write(args) => write::write(args).await,
         Command::History(args) => history::history(args).await,
         Command::Features(args) => catalogue::features(args).await,
