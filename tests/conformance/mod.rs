@@ -1,76 +1,102 @@
+//! What every store promises, run on each backend against a brute-force model.
+//!
+//! To add a backend, implement [`Backend`] and add one line to the list at the end.
+
+mod backends;
+mod history;
+mod model;
+mod promises;
 mod rows;
 
 use larder::{
-    feature::*,
-    store::{embedded::*, *},
+    clock::Clock,
+    feature::{Duration, Timestamp},
+    store::{DurableStore, RegistryStore},
 };
-use rows::*;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
 
-#[tokio::test]
-async fn smoke() {
-    for dir in [None, Some(tempfile::tempdir().unwrap())] {
-        let g = group(1, &[Dtype::Float64, Dtype::String]);
-        let rows: Vec<Row> = (0..1000)
-            .map(|i| Row {
-                key: format!("user_{}", i % 100),
-                event: 1_000_000 * i,
-                cells: vec![Cell::Value(Value::Float64(i as f64)), Cell::Null],
-            })
-            .collect();
-        let open = || {
-            match &dir {
-                None => EmbeddedStore::in_memory(Options::default()),
-                Some(dir) => EmbeddedStore::open(dir.path(), Options::default()),
-            }
-            .unwrap()
-        };
-        let mut store = open();
-        let r = write(&store, vec![batch(&g, &rows)]).await;
-        assert!(r.unchanged[0].is_none());
-        for step in 0..4 {
-            if step == 1 {
-                store.flush().await.unwrap();
-            }
-            if step == 2 && dir.is_some() {
-                drop(store);
-                store = open();
-            }
-            if step == 3 {
-                let r = write(&store, vec![batch(&g, &rows)]).await;
-                assert_eq!(r.unchanged[0].as_ref().unwrap().count_set_bits(), 1000);
-            }
-            let l = store
-                .latest(LatestRead { entity_type: USER, groups: &[g.clone()], keys: &["user_5", "nobody"] })
-                .await
-                .unwrap();
-            assert_eq!(cells(l[0].as_ref().unwrap(), &g)[0], Cell::Value(Value::Float64(905.0)));
-            assert!(l[1].is_none());
-            let s = store.snapshot(&[g.clone()]).await.unwrap();
-            let p = s
-                .as_of(AsOf {
-                    reads: vec![GroupRead { group: g.clone(), columns: vec![1, 0] }],
-                    keys: vec!["user_7", "x", "user_3"].into(),
-                    times: vec![500_000_000i64, 1, 3_000_000].into(),
-                    known_at: KnownAt::Snapshot,
-                })
-                .await
-                .unwrap();
-            assert_eq!(&p[0].event_timestamps[..], &[407_000_000, NO_ROW, 3_000_000]);
-            assert_eq!(p[0].columns[1].cell(0, Dtype::Float64), Cell::Value(Value::Float64(407.0)));
-            assert_eq!(p[0].columns[0].cell(0, Dtype::String), Cell::Null);
-            assert_eq!(p[0].columns[0].cell(1, Dtype::String), Cell::LeftOut);
-            let rows = s
-                .scan(Scan {
-                    group: g.clone(),
-                    key: "user_7".into(),
-                    from: Timestamp::MIN,
-                    to: Timestamp::MAX,
-                    after: None,
-                    limit: 100,
-                })
-                .await
-                .unwrap();
-            assert_eq!(rows.len(), 10);
-        }
+/// A kind of store under test.
+pub trait Backend: Sized {
+    type Store: DurableStore + RegistryStore;
+
+    /// A fresh store that tells the time by `time`, with history of this length, as small as it can be set so that
+    /// little data exercises every part.
+    async fn start(time: TestTime, retention: Option<Duration>) -> Self;
+
+    fn store(&self) -> &Self::Store;
+
+    /// Does something to the store that must change no answer; `how` is any number.
+    async fn disturb(&mut self, how: u8);
+
+    /// Ends the store and starts it again with what it kept; false if this kind keeps nothing.
+    async fn restart(&mut self) -> bool;
+}
+
+/// A clock that tests set.
+#[derive(Clone, Debug, Default)]
+pub struct TestTime(Arc<AtomicI64>);
+
+impl TestTime {
+    pub fn set(&self, micros: i64) {
+        self.0.store(micros, Ordering::SeqCst);
+    }
+
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub fn clock(&self) -> Clock {
+        let time = self.clone();
+        Clock::from_fn(move || Timestamp::from_stored(time.get()))
     }
 }
+
+/// Stamps the suite on a backend.
+macro_rules! conformance {
+    ($name:ident, $backend:ty) => {
+        mod $name {
+            use super::{history, promises};
+
+            #[test]
+            fn random_histories_give_the_models_answers() {
+                history::run::<$backend>(history::Kind::Plain);
+            }
+
+            #[test]
+            fn so_they_do_while_retention_drops_rows() {
+                history::run::<$backend>(history::Kind::Retention);
+            }
+
+            #[tokio::test]
+            async fn a_repeated_commit_is_harmless() {
+                promises::idempotency::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn created_only_grows() {
+                promises::created_only_grows::<$backend>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn the_latest_never_goes_back() {
+                promises::latest_never_goes_back::<$backend>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_snapshot_sees_whole_commits() {
+                promises::snapshots_see_whole_commits::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn the_registry_keeps_order_and_revision() {
+                promises::registry::<$backend>().await;
+            }
+        }
+    };
+}
+
+conformance!(embedded_on_disk, super::backends::OnDisk);
+conformance!(embedded_in_memory, super::backends::InMemory);

@@ -3,8 +3,7 @@
 use arrow::array::StringArray;
 use larder::{
     feature::{
-        Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, Timestamp,
-        definition::ColumnSchema,
+        Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema,
     },
     store::{Commit, Committed, DurableStore, Receipt, RowBatch, StoredRow},
 };
@@ -61,8 +60,4 @@ pub async fn write(store: &dyn DurableStore, batches: Vec<RowBatch>) -> Receipt 
 /// A stored row's cells, as many as the group has columns.
 pub fn cells(row: &StoredRow, group: &GroupSchema) -> Vec<Cell> {
     group.columns.iter().enumerate().map(|(at, column)| row.packed().cell(at, column.dtype)).collect()
-}
-
-pub fn micros(time: Timestamp) -> i64 {
-    time.micros()
 }

@@ -4,7 +4,7 @@
 //! DIR/larder.redb        the engine: registry, recent rows (the write-ahead tail), idempotency keys, and the manifest
 //! DIR/segments/*.arrow   immutable history, one group each, named by the manifest (see `segment`)
 //!
-//! write ─> queue ─> writer ─┬─ small: tail record ──> memtable ──(flusher)──> segment
+//! write ─> queue ─> writer ─┬─ small: tail record ──> memtable ──(flusher)──> segment ──(compactor)──> larger segment
 //!                           └─ large: segment
 //! read  <─ latest rows in use (`latest`) <─ memtables and segments (`state`), newest first
 //! ```
@@ -14,6 +14,8 @@
 //! next start. So a crash at any byte leaves either all of a commit or nothing, and acknowledged means on disk.
 
 mod as_of;
+mod background;
+mod compact;
 mod flush;
 mod gather;
 mod judge;
@@ -21,6 +23,7 @@ mod latest;
 mod manifest;
 mod medium;
 mod memtable;
+mod merge;
 mod options;
 mod packing;
 mod prepare;
@@ -35,6 +38,7 @@ mod writer;
 pub use options::Options;
 
 use self::{
+    background::Handle,
     latest::LatestCache,
     manifest::Manifest,
     medium::Medium,
@@ -42,7 +46,7 @@ use self::{
     segment::Segment,
     snapshot::EmbeddedSnapshot,
     state::{GroupState, Published, State, Timeline},
-    writer::{CommitRequest, Request},
+    writer::{CommitRequest, Request, Sorted},
 };
 use crate::{
     error::{Error, Result},
@@ -59,6 +63,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -66,15 +71,19 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 const QUEUE_MAX: usize = 4_096;
 /// Bytes of rows that may wait for the writer; callers wait for room.
 const QUEUE_KIB_MAX: usize = 512 * 1024;
+/// Batches up to this size are sorted where they arrive.
+const SORT_INLINE_KIB: usize = 64;
 /// How far ahead settled times are made durable: one sync a second, however many snapshots.
 const SETTLED_AHEAD_MICROS: i64 = 1_000_000;
+/// How often the flusher looks by itself, after an attempt that failed.
+const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
 /// The store. Dropping it waits for commits under way.
 pub struct EmbeddedStore {
     shared: Arc<Shared>,
     queue: Option<mpsc::Sender<Request>>,
     room: Arc<Semaphore>,
-    flusher: Arc<flush::Handle>,
+    flusher: Arc<Handle>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -86,6 +95,9 @@ struct Shared {
     published: Published,
     latest: LatestCache,
     next_segment: AtomicU64,
+    /// `next_segment` when the compactor last looked.
+    last_look: AtomicU64,
+    compactor: Handle,
     /// The number of the first commit since the start.
     first_commit: u64,
 }
@@ -106,18 +118,29 @@ impl EmbeddedStore {
     fn start(manifest: Manifest, medium: Medium, options: Options) -> Result<Self> {
         let shared = Arc::new(Shared::recover(manifest, medium, options)?);
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let flusher = Arc::new(flush::Handle::default());
+        let flusher = Arc::new(Handle::default());
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.to_owned())
                 .spawn(body)
                 .map_err(|error| storage_error("start", "a thread", error))
         };
-        let (for_writer, for_flusher) =
-            ((shared.clone(), flusher.clone()), (shared.clone(), flusher.clone()));
+        let writer = {
+            let (shared, flusher) = (shared.clone(), flusher.clone());
+            move || writer::run(&shared, requests, &flusher)
+        };
+        let flush = {
+            let (shared, flusher) = (shared.clone(), flusher.clone());
+            move || flusher.run(FLUSH_EVERY, |_| flush::flush_all(&shared, &flusher))
+        };
+        let compact = {
+            let shared = shared.clone();
+            move || shared.compactor.run(compact::EVERY, |whole| compact::compact_all(&shared, whole))
+        };
         let threads = vec![
-            spawn("larder-writer", Box::new(move || writer::run(&for_writer.0, requests, &for_writer.1)))?,
-            spawn("larder-flusher", Box::new(move || flush::run(&for_flusher.0, &for_flusher.1)))?,
+            spawn("larder-writer", Box::new(writer))?,
+            spawn("larder-flusher", Box::new(flush))?,
+            spawn("larder-compactor", Box::new(compact))?,
         ];
         Ok(Self {
             shared,
@@ -132,6 +155,13 @@ impl EmbeddedStore {
     pub async fn flush(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Flush(reply)).await?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Merges all segments of each group into one and drops what retention drops. Happens by itself, in steps.
+    pub async fn compact(&self) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.compactor.ask([reply]);
         answer.await.map_err(|_| stopped())?
     }
 
@@ -158,6 +188,7 @@ impl Drop for EmbeddedStore {
             let _ = writer.join();
         }
         self.flusher.stop();
+        self.shared.compactor.stop();
         threads.for_each(|thread| drop(thread.join()));
     }
 }
@@ -175,9 +206,17 @@ impl DurableStore for EmbeddedStore {
         let room = self.room.clone().acquire_many_owned(kib.min(QUEUE_KIB_MAX) as u32).await;
         let room = room.map_err(|_| stopped())?;
         let Commit { tenant, batches, idempotency } = commit;
-        // Sorted here and not on another thread: commits that a caller has under way at once keep their order, which
-        // decides between rows of one moment.
-        let batches = batches.into_iter().map(PreparedBatch::new).collect();
+        let sort = || batches.into_iter().map(PreparedBatch::new).collect();
+        let batches = if kib <= SORT_INLINE_KIB {
+            // Sooner done than another thread wakes up.
+            Sorted::Ready(sort())
+        } else {
+            // It takes its place in the queue now: commits that a caller has under way at once keep their order, which
+            // decides between rows of one moment.
+            let (done, sorted) = oneshot::channel();
+            tokio::task::spawn_blocking(move || drop(done.send(sort())));
+            Sorted::Coming(sorted)
+        };
         let (reply, answer) = oneshot::channel();
         self.send(Request::Commit(Box::new(CommitRequest { tenant, batches, idempotency, reply, room })))
             .await?;
@@ -266,6 +305,8 @@ impl Shared {
         Ok(Self {
             latest: LatestCache::new(options.latest_bytes_max),
             next_segment: AtomicU64::new(named.iter().max().map_or(1, |last| last + 1)),
+            last_look: AtomicU64::new(0),
+            compactor: Handle::default(),
             published: Published::new(state, timeline),
             first_commit,
             manifest,
@@ -280,6 +321,11 @@ impl Shared {
 
     fn next_segment_id(&self) -> u64 {
         self.next_segment.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn segments_written_since_last_look(&self) -> u64 {
+        let now = self.next_segment.load(Ordering::Relaxed);
+        now - self.last_look.swap(now, Ordering::Relaxed).min(now)
     }
 
     fn retention_bound(&self) -> Option<i64> {

@@ -13,6 +13,8 @@ pub struct Options {
     pub memtable_bytes_max: usize,
     /// A batch of at least this many bytes becomes a segment at once.
     pub segment_bytes_min: usize,
+    /// Compaction makes segments no larger than this.
+    pub segment_bytes_max: u64,
     pub clock: Clock,
 }
 
@@ -23,6 +25,7 @@ impl Default for Options {
             latest_bytes_max: 128 << 20,
             memtable_bytes_max: 64 << 20,
             segment_bytes_min: 4 << 20,
+            segment_bytes_max: 1 << 30,
             clock: Clock::system(),
         }
     }

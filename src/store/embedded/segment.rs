@@ -48,6 +48,8 @@ pub struct SegmentMeta {
     pub batch_rows_log2: u8,
     pub events: (i64, i64),
     pub created: (i64, i64),
+    /// Rows before this moment were dropped, but for each entity's newest.
+    pub reduced_to: Option<i64>,
 }
 
 /// A segment, open for reading.

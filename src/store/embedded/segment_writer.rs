@@ -101,6 +101,7 @@ impl<'a> SegmentWriter<'a> {
             batch_rows_log2,
             events: (i64::MAX, i64::MIN),
             created: (i64::MAX, i64::MIN),
+            reduced_to: None,
         };
         Ok(Self { medium, writer, schema, layout, keys, meta })
     }
@@ -136,6 +137,11 @@ impl<'a> SegmentWriter<'a> {
         RecordBatch::try_new(self.schema.clone(), columns)
             .and_then(|batch| self.writer.write(&batch))
             .map_err(|error| storage_error("write", "a segment", error))
+    }
+
+    /// Notes how far retention went.
+    pub fn reduced_to(&mut self, bound: Option<i64>) {
+        self.meta.reduced_to = bound;
     }
 
     /// Makes the file durable (its name in the directory not yet) and opens it.

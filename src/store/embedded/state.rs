@@ -141,6 +141,12 @@ impl Timeline {
         self.in_flight = Some(first);
         first
     }
+
+    /// Ends it: everything up to `last_created` is visible.
+    pub fn end(&mut self, last_created: i64) {
+        self.last_created = last_created;
+        self.in_flight = None;
+    }
 }
 
 impl State {

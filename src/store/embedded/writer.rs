@@ -8,7 +8,9 @@
 //! A row is visible only after the transaction that holds it is durable, and acknowledged only after it is visible.
 
 use super::{
-    Shared, flush,
+    Shared,
+    background::Handle,
+    compact,
     judge::{self, Before},
     manifest::{Changes, StoredAnswer},
     memtable::Memtable,
@@ -40,15 +42,32 @@ pub enum Request {
 /// A commit with its batches sorted.
 pub struct CommitRequest {
     pub tenant: TenantId,
-    pub batches: Vec<PreparedBatch>,
+    pub batches: Sorted,
     pub idempotency: Option<Idempotency>,
     pub reply: oneshot::Sender<Result<Committed>>,
     /// Room in the queue, given back when the request is done.
     pub room: OwnedSemaphorePermit,
 }
 
+/// Sorted batches, or the promise of them.
+pub enum Sorted {
+    Ready(Vec<PreparedBatch>),
+    Coming(oneshot::Receiver<Vec<PreparedBatch>>),
+}
+
+impl Sorted {
+    fn wait(self) -> Result<Vec<PreparedBatch>> {
+        match self {
+            Sorted::Ready(batches) => Ok(batches),
+            Sorted::Coming(batches) => {
+                batches.blocking_recv().map_err(|_| Error::internal("sorting a batch failed"))
+            }
+        }
+    }
+}
+
 /// Runs until the store is dropped.
-pub fn run(shared: &Shared, mut queue: mpsc::Receiver<Request>, flusher: &flush::Handle) {
+pub fn run(shared: &Shared, mut queue: mpsc::Receiver<Request>, flusher: &Handle) {
     let mut writer =
         Writer { shared, flusher, stored_columns: HashMap::new(), next_commit: shared.first_commit };
     while let Some(first) = queue.blocking_recv() {
@@ -68,14 +87,14 @@ pub fn run(shared: &Shared, mut queue: mpsc::Receiver<Request>, flusher: &flush:
         writer.seal_if_large();
         if !flushes.is_empty() {
             writer.seal(|_| true);
-            flusher.notify_when_flushed(flushes);
+            flusher.ask(flushes);
         }
     }
 }
 
 struct Writer<'a> {
     shared: &'a Shared,
-    flusher: &'a flush::Handle,
+    flusher: &'a Handle,
     /// Columns of each group that the manifest knows.
     stored_columns: HashMap<GroupId, usize>,
     next_commit: u64,
@@ -102,16 +121,18 @@ impl Writer<'_> {
         let mut replies = Vec::with_capacity(requests.len());
         for request in requests {
             let (reply, room) = (request.reply, request.room);
-            let answer =
-                self.stage(request.tenant, request.batches, request.idempotency, created, &mut staged);
+            let answer = request.batches.wait().and_then(|batches| {
+                self.stage(request.tenant, batches, request.idempotency, created, &mut staged)
+            });
             created += 1;
             replies.push((reply, answer, room));
         }
         let durable = self.make_durable(&staged);
-        if durable.is_ok() {
-            self.publish(staged, created - 1);
+        match &durable {
+            Ok(()) => self.publish(staged, created - 1),
+            // Nothing of it is visible, and its moments are not used again.
+            Err(_) => self.shared.published.timeline().end(created - 1),
         }
-        self.shared.published.timeline().in_flight = None;
         for (reply, answer, room) in replies {
             drop(room);
             let _ = reply.send(durable.clone().and(answer));
@@ -294,12 +315,11 @@ impl Writer<'_> {
             }
         };
         if staged.changes.segments.is_empty() {
-            let mut timeline = published.timeline();
-            timeline.last_created = last_created;
+            published.timeline().end(last_created);
         } else {
             published.publish(|state, timeline| {
                 add_segments(state);
-                timeline.last_created = last_created;
+                timeline.end(last_created);
             });
         }
         for (id, key, row) in newest {
@@ -309,9 +329,11 @@ impl Writer<'_> {
             for segment in &group.segments {
                 self.shared.latest.publish_segment(segment, &state.groups[id].schema);
             }
-            if !group.segments.is_empty() {
-                self.flusher.notify();
-            }
+        }
+        if !staged.changes.segments.is_empty() {
+            self.shared.compactor.notify();
+            let too_many = |group: &Arc<GroupState>| group.segments.len() > compact::SEGMENTS_MAX;
+            self.shared.compactor.wait_while(|| self.shared.published.state().groups.values().any(too_many));
         }
     }
 
@@ -335,7 +357,8 @@ impl Writer<'_> {
             left -= bytes;
             chosen.push(id);
         }
-        if self.flusher.wait_for_room(self.shared) {
+        let behind = || self.shared.published.state().sealed_bytes() > bytes_max;
+        if self.flusher.wait_while(behind) {
             self.seal(|id| chosen.contains(&id));
         }
     }

@@ -1,0 +1,216 @@
+//! Promises that need more than one caller, or more than a day.
+
+use super::{
+    Backend, TestTime,
+    rows::{Row, USER, batch, cells, commit, group, write},
+};
+use larder::{
+    error::Kind,
+    feature::{
+        Cell, Dtype, EntityTypeId, TenantId, Timestamp, Value,
+        definition::{EntityType, FeatureSet},
+    },
+    store::{
+        AsOf, Commit, Committed, DurableStore, GroupRead, Idempotency, KnownAt, LatestRead, RecordBody,
+        RegistryRecord, RegistryStore, Scan, Snapshot,
+    },
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+const DAY: i64 = 24 * 3_600 * 1_000_000;
+
+fn row(key: &str, event: i64, value: i64) -> Row {
+    Row { key: key.into(), event, cells: vec![Cell::Value(Value::Int64(value))] }
+}
+
+pub async fn idempotency<B: Backend>() {
+    let time = TestTime::default();
+    time.set(1_000);
+    let mut backend = B::start(time.clone(), None).await;
+    let schema = group(1, &[Dtype::Int64]);
+    let keyed = |tenant: u32, fingerprint: u8, value: i64| Commit {
+        tenant: TenantId(tenant),
+        idempotency: Some(Idempotency {
+            key: "once".into(),
+            fingerprint: [fingerprint; 32],
+            answer: Box::new(move |receipt| format!("{value} at {}", receipt.created.micros()).into_bytes()),
+        }),
+        ..commit(vec![batch(&schema, &[row("a", value, value)])])
+    };
+    // Two at once: one is fresh, the other gets the first one's answer.
+    let (first, second) =
+        tokio::join!(backend.store().commit(keyed(1, 1, 1)), backend.store().commit(keyed(1, 1, 1)));
+    let replays = [first.unwrap(), second.unwrap()].map(|answer| match answer {
+        Committed::Fresh(receipt) => (false, format!("1 at {}", receipt.created.micros()).into_bytes()),
+        Committed::Replayed(answer) => (true, answer),
+    });
+    assert_eq!(replays[0].1, replays[1].1);
+    assert_eq!(replays.iter().filter(|(replayed, _)| *replayed).count(), 1);
+    backend.restart().await;
+    let store = backend.store();
+    let refused = store.commit(keyed(1, 2, 2)).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Aborted);
+    assert!(matches!(store.commit(keyed(2, 2, 3)).await.unwrap(), Committed::Fresh(_)));
+    time.set(DAY - 10);
+    assert!(
+        matches!(store.commit(keyed(1, 1, 4)).await.unwrap(), Committed::Replayed(answer) if answer == replays[0].1)
+    );
+    time.set(DAY + 2_000);
+    assert!(matches!(store.commit(keyed(1, 2, 5)).await.unwrap(), Committed::Fresh(_)));
+}
+
+/// However the clock jumps, whatever was stated, and across restarts.
+pub async fn created_only_grows<B: Backend>() {
+    let time = TestTime::default();
+    let mut backend = B::start(time.clone(), None).await;
+    let schema = group(1, &[Dtype::Int64]);
+    let mut last = i64::MIN;
+    for (step, now) in [10_000_000, 5, 20_000_000, 20_000_000, 7, 9, 50_000_000, 1].into_iter().enumerate() {
+        time.set(now);
+        if step % 2 == 1 {
+            let snapshot = backend.store().snapshot(std::slice::from_ref(&schema)).await.unwrap();
+            assert!(snapshot.settled_at().micros() >= now.max(last));
+            last = snapshot.settled_at().micros();
+            assert!(snapshot.is_settled());
+            time.set(0);
+            if step % 4 == 3 {
+                backend.restart().await;
+            }
+        }
+        let receipt = write(backend.store(), vec![batch(&schema, &[row("a", step as i64, 1)])]).await;
+        assert!(receipt.created.micros() > last, "{} after {last}", receipt.created.micros());
+        last = receipt.created.micros();
+    }
+}
+
+/// Readers beside writers see each entity's newest row move forward only, and their own writes at once.
+pub async fn latest_never_goes_back<B: Backend>() {
+    let backend = B::start(TestTime::default(), None).await;
+    let schema = group(1, &[Dtype::Int64]);
+    let done = AtomicBool::new(false);
+    let latest = async |key: &str| {
+        let read = LatestRead { entity_type: USER, groups: std::slice::from_ref(&schema), keys: &[key] };
+        backend.store().latest(read).await.unwrap().remove(0).map(|row| row.order())
+    };
+    let writer = async |key: &str| {
+        for event in 0..300 {
+            write(backend.store(), vec![batch(&schema, &[row(key, event, event)])]).await;
+            let seen = latest(key).await.expect("a row that was acknowledged");
+            assert_eq!(seen.0.micros(), event);
+            // An older row never hides it.
+            if event % 7 == 0 {
+                write(backend.store(), vec![batch(&schema, &[row(key, event - 5, -event)])]).await;
+            }
+            // Many other entities, so that the cache evicts.
+            let others: Vec<String> = (0..9).map(|other| format!("{key} {event} {other}")).collect();
+            for other in &others {
+                latest(other).await;
+            }
+        }
+    };
+    let reader = async |key: &str| {
+        let mut last = None;
+        while !done.load(Ordering::Relaxed) {
+            let seen = latest(key).await;
+            assert!(seen >= last, "{seen:?} after {last:?}");
+            last = seen;
+            tokio::task::yield_now().await;
+        }
+    };
+    let writers = async {
+        tokio::join!(writer("a"), writer("b"));
+        done.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(writers, reader("a"), reader("b"), reader("a"));
+}
+
+/// A commit over two groups is in a snapshot wholly or not at all, and what a snapshot saw it sees again.
+pub async fn snapshots_see_whole_commits<B: Backend + Send + Sync + 'static>() {
+    let backend = Arc::new(B::start(TestTime::default(), None).await);
+    let groups = [group(1, &[Dtype::Int64]), group(2, &[Dtype::Int64])];
+    let writing = {
+        let (backend, groups) = (backend.clone(), groups.clone());
+        tokio::spawn(async move {
+            for event in 0..400 {
+                let batches = groups.iter().map(|group| batch(group, &[row("a", event, event)])).collect();
+                write(backend.store(), batches).await;
+            }
+        })
+    };
+    let ask = async |snapshot: &dyn Snapshot, known_at| {
+        let reads = groups.iter().map(|group| GroupRead { group: group.clone(), columns: vec![0] }).collect();
+        let query = AsOf { reads, keys: vec!["a"].into(), times: vec![1_000i64].into(), known_at };
+        let picks = snapshot.as_of(query).await.unwrap();
+        picks.iter().map(|picks| picks.event_timestamps[0]).collect::<Vec<_>>()
+    };
+    while !writing.is_finished() {
+        let snapshot = backend.store().snapshot(&groups).await.unwrap();
+        let first = ask(&*snapshot, KnownAt::Snapshot).await;
+        assert_eq!(first[0], first[1]);
+        tokio::task::yield_now().await;
+        assert_eq!(ask(&*snapshot, KnownAt::Snapshot).await, first);
+        // Known at the settled time, a later snapshot gives the same.
+        let later = backend.store().snapshot(&groups).await.unwrap();
+        assert_eq!(ask(&*later, KnownAt::At(snapshot.settled_at())).await, first);
+        let scan = Scan {
+            group: groups[0].clone(),
+            key: "a".into(),
+            from: Timestamp::MIN,
+            to: Timestamp::MAX,
+            after: None,
+            limit: 1_000,
+        };
+        let rows = snapshot.scan(scan).await.unwrap();
+        assert_eq!(rows.len() as i64, if first[0] < 0 { 0 } else { first[0] + 1 });
+        assert!(
+            rows.iter()
+                .enumerate()
+                .all(|(at, row)| cells(row, &groups[0]) == [Cell::Value(Value::Int64(at as i64))])
+        );
+    }
+    writing.await.unwrap();
+}
+
+pub async fn registry<B: Backend>() {
+    let mut backend = B::start(TestTime::default(), None).await;
+    let record = |tenant: u32, body: RecordBody| RegistryRecord { tenant: TenantId(tenant), body };
+    let entity_type = |tenant: u32, id: u32, name: &str| {
+        let keys = vec![name.to_owned()];
+        record(tenant, RecordBody::EntityType(EntityType { id: EntityTypeId(id), name: name.into(), keys }))
+    };
+    let set = |version| {
+        let created_at = Timestamp::from_stored(7);
+        record(
+            1,
+            RecordBody::FeatureSet(FeatureSet {
+                name: "fraud".into(),
+                version,
+                features: Vec::new(),
+                created_at,
+            }),
+        )
+    };
+    let store = backend.store();
+    assert_eq!(store.load().await.unwrap().revision, 0);
+    let first = vec![record(1, RecordBody::Tenant("one".into())), entity_type(1, 5, "user"), set(1)];
+    assert_eq!(store.change(0, first).await.unwrap(), 1);
+    assert_eq!(store.change(0, vec![set(9)]).await.unwrap_err().kind, Kind::Aborted);
+    let second = vec![set(2), entity_type(1, 5, "customer"), record(2, RecordBody::Tenant("two".into()))];
+    assert_eq!(store.change(1, second).await.unwrap(), 2);
+    backend.restart().await;
+    let state = backend.store().load().await.unwrap();
+    let expected = vec![
+        record(1, RecordBody::Tenant("one".into())),
+        entity_type(1, 5, "customer"),
+        set(1),
+        set(2),
+        record(2, RecordBody::Tenant("two".into())),
+    ];
+    match state.revision {
+        2 => assert_eq!(state.records, expected),
+        revision => panic!("revision {revision}"),
+    }
+}
