@@ -29,7 +29,8 @@ pub trait DurableStore: Send + Sync + 'static {
     /// Makes rows durable and visible in one transaction, with one `created` for all of them.
     ///
     /// `created` = max(the store's clock, anything stated or stored before + 1 µs). A row equal to the newest at its
-    /// event timestamp, earlier rows of the same commit included, is unchanged and not stored again.
+    /// event timestamp, earlier rows of the same commit included, is unchanged and not stored again. Commits that are
+    /// under way at once are made in the order in which they were first polled.
     async fn commit(&self, commit: Commit) -> Result<Committed>;
 
     /// The newest row of every key in every group: answer `k * groups.len() + g` is of key `k` in group `g`.

@@ -75,6 +75,11 @@ macro_rules! conformance {
                 promises::idempotency::<$backend>().await;
             }
 
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn commits_keep_their_order() {
+                promises::commits_keep_their_order::<$backend>().await;
+            }
+
             #[tokio::test]
             async fn created_only_grows() {
                 promises::created_only_grows::<$backend>().await;

@@ -62,6 +62,30 @@ pub async fn idempotency<B: Backend>() {
     assert!(matches!(store.commit(keyed(1, 2, 5)).await.unwrap(), Committed::Fresh(_)));
 }
 
+/// Commits under way at once are made in the order they began, large ones before small ones too.
+pub async fn commits_keep_their_order<B: Backend>() {
+    let backend = B::start(TestTime::default(), None).await;
+    let schema = group(1, &[Dtype::Int64]);
+    for round in 0..5 {
+        let commits = (0..8i64).map(|value| {
+            let mut rows = vec![row("a", round, value)];
+            if value % 3 == 0 {
+                rows.extend((0..2_000).map(|other| row(&format!("{other}"), other, round * 10 + value)));
+            }
+            backend.store().commit(commit(vec![batch(&schema, &rows)]))
+        });
+        let mut last = None;
+        for committed in futures_util::future::join_all(commits).await {
+            let Committed::Fresh(receipt) = committed.unwrap() else { panic!("replayed") };
+            assert!(last < Some(receipt.created));
+            last = Some(receipt.created);
+        }
+        let read = LatestRead { entity_type: USER, groups: std::slice::from_ref(&schema), keys: &["a"] };
+        let latest = backend.store().latest(read).await.unwrap().remove(0).unwrap();
+        assert_eq!(cells(&latest, &schema), [Cell::Value(Value::Int64(7))]);
+    }
+}
+
 /// However the clock jumps, whatever was stated, and across restarts.
 pub async fn created_only_grows<B: Backend>() {
     let time = TestTime::default();
