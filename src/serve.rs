@@ -55,7 +55,7 @@ pub async fn serve(args: &ServeArgs) -> Result<()> {
     let bootstrap_key = std::env::var("LARDER_BOOTSTRAP_KEY").ok();
     let app = App::build(&config, bootstrap_key.as_deref()).await?;
     announce(&app, &config, bootstrap_key.is_some());
-    tokio::spawn(obey(Signals::listen()?, app.stop()));
+    stop_on_signals(app.stop())?;
     app.wait_termination().await?;
     tracing::info!("stopped");
     Ok(())
@@ -82,6 +82,12 @@ fn announce(app: &App, config: &Config, key_was_chosen: bool) {
         version = env!("CARGO_PKG_VERSION"),
         "listening"
     );
+}
+
+/// Cancels `stop` at SIGTERM or Ctrl-C, and ends the process at the second one.
+pub(crate) fn stop_on_signals(stop: CancellationToken) -> Result<()> {
+    tokio::spawn(obey(Signals::listen()?, stop));
+    Ok(())
 }
 
 /// The signals that end the server.

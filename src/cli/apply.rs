@@ -217,7 +217,7 @@ impl Plan {
                 set.note.clone().unwrap_or_default(),
             ]
         });
-        table(["", "what", "how"], types.chain(features).chain(sets)).to_string()
+        table(["", "what", "how"], types.chain(features).chain(sets)).trim_fmt()
     }
 
     fn closing(&self, plan_only: bool) -> String {

@@ -61,7 +61,7 @@ pub(super) async fn features(args: FeaturesArgs) -> Result<()> {
     }
     args.connection.output().print(
         |w| w.array(|w| features.iter().for_each(|feature| shape::feature(w, feature))),
-        || listing(&features).to_string(),
+        || listing(&features).trim_fmt(),
     )
 }
 
@@ -78,11 +78,11 @@ pub(super) async fn feature(args: FeatureArgs) -> Result<()> {
             client.set_feature_status(&args.name, status).await?
         }
     };
-    args.connection.output().print(|w| shape::feature(w, &feature), || details(&feature).to_string())
+    args.connection.output().print(|w| shape::feature(w, &feature), || details(&feature).trim_fmt())
 }
 
 /// One line for each feature.
-pub(super) fn listing(features: &[proto::Feature]) -> comfy_table::Table {
+fn listing(features: &[proto::Feature]) -> comfy_table::Table {
     let rows = features.iter().map(|feature| {
         let definition = feature.definition.clone().unwrap_or_default();
         [

@@ -70,7 +70,7 @@ pub(super) async fn get(args: GetArgs) -> Result<()> {
     }
     args.connection.output().print(
         |w| json(w, &answer, &entities),
-        || answer_table(&answer, &entities, as_of.unwrap_or_else(|| Clock::system().now())).to_string(),
+        || answer_table(&answer, &entities, as_of.unwrap_or_else(|| Clock::system().now())).trim_fmt(),
     )
 }
 

@@ -107,8 +107,8 @@ fn people(history: &History) -> String {
     });
     let table = table(["true since", history.feature.as_str(), "learned"], rows);
     match history.more {
-        true => format!("{table}\nThere is more: raise --limit, or narrow --since and --until."),
-        false => table.to_string(),
+        true => format!("{}\nThere is more: raise --limit, or narrow --since and --until.", table.trim_fmt()),
+        false => table.trim_fmt(),
     }
 }
 

@@ -7,6 +7,7 @@ mod apply;
 mod args;
 mod batch;
 mod catalogue;
+mod demo;
 mod feature_file;
 mod file;
 mod get;
@@ -37,6 +38,8 @@ struct Cli {
 enum Command {
     /// Run the server
     Serve(ServeArgs),
+    /// See the whole chain on a server in memory that stays up; try this first
+    Demo(demo::DemoArgs),
     /// Show what a file of features changes, then register it
     Apply(apply::ApplyArgs),
     /// The features of entities, with the status and age of every value
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve(args) => serve(&args).await,
+        Command::Demo(args) => demo::demo(args).await,
         Command::Apply(args) => apply::apply(args).await,
         Command::Get(args) => get::get(args).await,
         Command::Batch(args) => batch::batch(*args).await,

@@ -65,12 +65,12 @@ async fn list(connection: Connection) -> Result<()> {
                 let created = set.created_at.as_ref().map(|at| from_proto(at).to_string());
                 [format!("{}@{}", set.name, set.version), set.names.join(", "), created.unwrap_or_default()]
             });
-            table(["set", "features", "created"], rows).to_string()
+            table(["set", "features", "created"], rows).trim_fmt()
         },
     )
 }
 
 fn members(set: &FeatureSet) -> String {
     let rows = set.names.iter().zip(&set.features).map(|(name, reference)| [name, reference]);
-    table([&format!("{}@{}", set.name, set.version), "pinned"], rows).to_string()
+    table([&format!("{}@{}", set.name, set.version), "pinned"], rows).trim_fmt()
 }

@@ -23,6 +23,7 @@ use crate::{
 use clap::Args;
 use request::{KNOWN_AT_ROW, Request};
 use sink::Sink;
+pub(super) use sink::texts;
 use spine::SpineFile;
 use std::{
     collections::BTreeMap,

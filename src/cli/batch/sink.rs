@@ -184,17 +184,19 @@ fn write_csv(
     if !started {
         writer.write_record(batch.schema_ref().fields().iter().map(|field| field.name()))?;
     }
-    let columns = shown(batch)?;
-    for row in 0..batch.num_rows() {
-        for (column, dtype) in &columns {
-            match column.is_null(row) {
-                true => writer.write_field("")?,
-                false => writer.write_field(value::text(&value_at(column, row, *dtype)))?,
-            }
-        }
-        writer.write_record(None::<&[u8]>)?;
-    }
-    Ok(())
+    let rows = texts(batch).map_err(io::Error::other)?;
+    rows.iter().try_for_each(|row| writer.write_record(row).map_err(io::Error::other))
+}
+
+/// Every row as text, field by field; empty where there is no value.
+pub(in crate::cli) fn texts(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    let columns = shown(batch).map_err(|error| Error::new(Kind::InvalidArgument, error.to_string()))?;
+    let field = |(column, dtype): &(ArrayRef, Dtype), row: usize| match column.is_null(row) {
+        true => String::new(),
+        false => value::text(&value_at(column, row, *dtype)),
+    };
+    let rows = (0..batch.num_rows()).map(|row| columns.iter().map(|column| field(column, row)).collect());
+    Ok(rows.collect())
 }
 
 fn write_ndjson(writer: &mut impl Write, batch: &RecordBatch) -> io::Result<()> {

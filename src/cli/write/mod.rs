@@ -20,7 +20,7 @@ use super::{
     output::count,
 };
 use crate::{
-    client::Acknowledged,
+    client::{Acknowledged, Client},
     error::{Error, Kind, Result},
     wire::{json::JsonWriter, proto::FeatureRow},
 };
@@ -140,6 +140,20 @@ pub(super) async fn write(args: WriteArgs) -> Result<()> {
         )),
         None => Ok(()),
     }
+}
+
+/// The rows of a short text, which must all be sound.
+pub(super) async fn rows_of(client: &Client, text: &'static str, format: Format) -> Result<Vec<FeatureRow>> {
+    let roles = Roles::new(client, ColumnArgs::default()).await?;
+    let read = move || {
+        let mut source = Source::text(Box::new(text.as_bytes()), format, roles)?;
+        let mut rows = Vec::new();
+        while let Some(row) = source.next()? {
+            rows.push(row.row.map_err(|(error, _)| error)?);
+        }
+        Ok(rows)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(Error::internal)?
 }
 
 /// Reads the whole file; ends early without error when nobody takes the batches any more.

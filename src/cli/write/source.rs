@@ -1,6 +1,9 @@
 //! Rows out of a file: CSV, NDJSON or Parquet, one by one, with the line each came from.
 
-use super::roles::{Role, Roles};
+use super::{
+    parquet::ParquetSource,
+    roles::{Role, Roles},
+};
 use crate::{
     cli::{
         file::{self, Format},
@@ -37,18 +40,22 @@ pub(super) struct SourceRow {
 pub(super) enum Source {
     Csv(CsvSource),
     Ndjson(NdjsonSource),
-    Parquet(Box<super::parquet::ParquetSource>),
+    Parquet(Box<ParquetSource>),
 }
 
 impl Source {
     pub fn open(path: &Path, format: Format, mut roles: Roles) -> Result<Self> {
         Ok(match format {
-            Format::Csv => Self::Csv(CsvSource::new(file::open(path)?, &mut roles)?),
-            Format::Ndjson => {
-                let lines = BufReader::new(file::open(path)?);
-                Self::Ndjson(NdjsonSource { lines, roles, line: 0, bytes: 0 })
-            }
-            Format::Parquet => Self::Parquet(Box::new(super::parquet::ParquetSource::new(path, &mut roles)?)),
+            Format::Parquet => Self::Parquet(Box::new(ParquetSource::new(path, &mut roles)?)),
+            _ => Self::text(file::open(path)?, format, roles)?,
+        })
+    }
+
+    /// Of CSV or NDJSON.
+    pub fn text(input: Box<dyn Read + Send>, format: Format, mut roles: Roles) -> Result<Self> {
+        Ok(match format {
+            Format::Csv => Self::Csv(CsvSource::new(input, &mut roles)?),
+            _ => Self::Ndjson(NdjsonSource { lines: BufReader::new(input), roles, line: 0, bytes: 0 }),
         })
     }
 
