@@ -74,6 +74,7 @@ fn announce(app: &App, config: &Config, key_was_chosen: bool) {
             println!("it also lies in {}", admin_key_file(&config.data_dir).display());
         }
     }
+    println!();
     let data_dir = (!config.in_memory).then(|| config.data_dir.display().to_string());
     tracing::info!(
         address = %address,

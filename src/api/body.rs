@@ -1,4 +1,4 @@
-//! Bodies of REST requests: media type checked, size and slowness bounded.
+//! What REST handlers take from requests: bodies, with media type checked, size and slowness bounded, and parts of paths.
 
 use super::{
     Shared,
@@ -7,8 +7,8 @@ use super::{
 use crate::error::{Error, Kind};
 use axum::{
     body::{Body, HttpBody},
-    extract::{FromRequest, Request},
-    http::{HeaderMap, header},
+    extract::{FromRequest, FromRequestParts, Path, Request},
+    http::{HeaderMap, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::BoxStream};
@@ -34,6 +34,22 @@ pub enum AnyBody {
 
 /// Pieces of an unbounded body as they come.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// The one variable part of a path, decoded.
+pub struct PathPart(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathPart {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(part)) => Ok(Self(part)),
+            Err(rejection) => {
+                Err(Error::new(Kind::InvalidArgument, format!("the path is not text: {rejection}")).into())
+            }
+        }
+    }
+}
 
 impl FromRequest<Arc<Shared>> for JsonBody {
     type Rejection = Refusal;

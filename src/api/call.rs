@@ -96,8 +96,8 @@ impl Call {
     }
 
     /// Notes that so many rows became durable.
-    pub fn wrote(&self, rows: usize) {
-        self.notes.rows_written.fetch_add(rows as u64, Ordering::Relaxed);
+    pub fn wrote(&self, rows: u64) {
+        self.notes.rows_written.fetch_add(rows, Ordering::Relaxed);
     }
 
     /// Notes whom the call is about, for the log. Only the first is kept.

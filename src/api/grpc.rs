@@ -56,6 +56,7 @@ impl FeatureService for Features {
         let (call, request) = Call::split(request)?;
         let parts = request.parts()?;
         let answer = self.0.service.online(&call.caller, parts.to_online()?).await?;
+        call.read(answer.plan.features.len(), answer.rows);
         Ok(Response::new(online::Reply::new(answer, parts.schema_id, &call.envelope(&self.0.service))?))
     }
 
@@ -131,6 +132,7 @@ impl FeatureService for Features {
     async fn write_features(&self, request: Request<write::Request>) -> Answer<WriteFeaturesResponse> {
         let (call, request) = Call::split(request)?;
         let outcome = request.write(&self.0.service, &call.caller).await?;
+        call.wrote(outcome.accepted);
         Ok(Response::new(write::outcome_to(outcome)))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Call, Shared, batch,
-    body::{ARROW, AnyBody, JsonBody, unsupported},
+    body::{ARROW, AnyBody, JsonBody, PathPart, unsupported},
     error::{Cause, Refusal},
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 use axum::{
     Router,
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::Response,
     routing::{delete, get, post},
@@ -40,16 +40,18 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .route("/features/{name}/history", get(get_feature_history))
         .route("/cache/invalidate/{entity_id}", delete(invalidate_entity))
         .route("/cache/invalidate", post(invalidate_cache));
-    Router::new()
-        .nest("/api/v1", v1)
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(shared.clone())
+    Router::new().nest("/api/v1", v1).with_state(shared.clone())
+}
+
+/// Makes problems of what a router has no answer for.
+pub(super) fn with_fallbacks(router: Router) -> Router {
+    router.fallback(unknown_path).method_not_allowed_fallback(wrong_method)
 }
 
 async fn get_online_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let request = online::JsonRequest::read(&body)?;
     let answer = shared.service.online(&call.caller, request.to_online(&request.entities())?).await?;
+    call.read(answer.plan.features.len(), answer.rows);
     Ok(json(online::write_json(&answer, &request, &call.envelope(&shared.service))?))
 }
 
@@ -57,6 +59,7 @@ async fn get_online_features_packed(call: Call, State(shared): Api, JsonBody(bod
     let (request, envelope) = (online::read_packed(&body)?, call.envelope(&shared.service));
     let parts = request.parts()?;
     let answer = shared.service.online(&call.caller, parts.to_online()?).await?;
+    call.read(answer.plan.features.len(), answer.rows);
     let reply = online::Reply::new(answer, parts.schema_id, &envelope)?;
     Ok(json(online::write_packed(&reply, envelope.bytes_max)?))
 }
@@ -80,7 +83,7 @@ async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonB
 async fn set_feature_status(
     call: Call,
     State(shared): Api,
-    Path(name): Path<String>,
+    PathPart(name): PathPart,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let status = register::read_status(&body)?;
@@ -88,7 +91,7 @@ async fn set_feature_status(
     Ok(json(register::write_feature(&entry)))
 }
 
-async fn get_feature(call: Call, State(shared): Api, Path(name): Path<String>) -> Answer {
+async fn get_feature(call: Call, State(shared): Api, PathPart(name): PathPart) -> Answer {
     let entry = shared.service.get_feature(&call.caller, &name)?;
     Ok(json(register::write_feature(&entry)))
 }
@@ -102,7 +105,7 @@ async fn list_features(call: Call, State(shared): Api, RawQuery(query): RawQuery
 async fn put_feature_set(
     call: Call,
     State(shared): Api,
-    Path(name): Path<String>,
+    PathPart(name): PathPart,
     JsonBody(body): JsonBody,
 ) -> Answer {
     let features = register::read_set(&body)?;
@@ -110,7 +113,7 @@ async fn put_feature_set(
     Ok(json(register::write_set(&entry)))
 }
 
-async fn get_feature_set(call: Call, State(shared): Api, Path(name): Path<String>) -> Answer {
+async fn get_feature_set(call: Call, State(shared): Api, PathPart(name): PathPart) -> Answer {
     let entry = shared.service.get_feature_set(&call.caller, &name)?;
     Ok(json(register::write_set(&entry)))
 }
@@ -135,13 +138,14 @@ async fn write_features(
         AnyBody::Lines(pieces) => write::write_lines(request, service, caller, pieces).await?,
         AnyBody::Arrow(_) => return Err(unsupported(ARROW, "application/json or application/x-ndjson")),
     };
+    call.wrote(outcome.accepted);
     Ok(json(write::write_outcome(&outcome, rejected)))
 }
 
 async fn get_feature_history(
     call: Call,
     State(shared): Api,
-    Path(name): Path<String>,
+    PathPart(name): PathPart,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let (request, int64) = history::read_history(name, query.as_deref())?;
@@ -152,7 +156,7 @@ async fn get_feature_history(
 async fn invalidate_entity(
     call: Call,
     State(shared): Api,
-    Path(entity_id): Path<String>,
+    PathPart(entity_id): PathPart,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let request = history::read_entity_invalidation(entity_id, query.as_deref())?;

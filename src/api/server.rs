@@ -76,6 +76,7 @@ impl Server {
             }
             Surface::Metrics => (None, health::router(&shared)),
         };
+        let router = rest::with_fallbacks(router);
         let gate = Gate { shared: shared.clone(), router, surface, watch: Watch::new(), loopback: false };
         let connections = accept(&listener, &gate, &stop).await;
         drop(listener);

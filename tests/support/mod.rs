@@ -1,10 +1,14 @@
 //! Servers in this process, with a store in memory and a free port, and clients of both transports.
 
 mod grpc;
-pub mod rest;
+mod raw;
+mod rest;
+mod store;
 
 pub use grpc::GrpcClient;
-pub use rest::{Answer, RestClient};
+pub use raw::RawConnection;
+pub use rest::{RestClient, send};
+pub use store::Door;
 
 use larder::{
     access::Scope,
@@ -12,12 +16,15 @@ use larder::{
     clock::Clock,
     config::Config,
 };
-use std::net::SocketAddr;
+use serde_json::json;
+use std::{net::SocketAddr, sync::Arc};
+use store::WatchedStore;
 
 /// A running server. It ends with the test's runtime, or drained by [`TestApp::stop`].
 pub struct TestApp {
     app: App,
     key: String,
+    door: Arc<Door>,
 }
 
 impl TestApp {
@@ -36,10 +43,12 @@ impl TestApp {
         let mut config =
             Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), in_memory: true, ..Config::default() };
         change(&mut config);
-        let storage = Storage::embedded(&config, &clock).unwrap();
+        let door = Arc::new(Door::default());
+        let mut storage = Storage::embedded(&config, &clock).unwrap();
+        storage.durable = Arc::new(WatchedStore { inner: storage.durable, door: door.clone() });
         let app = App::build_on(&config, storage, clock, None).await.unwrap();
         let key = app.first_key().expect("the store is empty").reveal().to_owned();
-        Self { app, key }
+        Self { app, key, door }
     }
 
     pub fn app(&self) -> &App {
@@ -48,6 +57,26 @@ impl TestApp {
 
     pub fn address(&self) -> SocketAddr {
         self.app.address()
+    }
+
+    /// Where reads of the store pass: to count them, slow them down or make them panic.
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
+    /// A bare connection.
+    pub async fn raw(&self) -> RawConnection {
+        RawConnection::open(self.address()).await
+    }
+
+    /// Registers the feature `country` of users and gives `u1` the value `GB`.
+    pub async fn with_country(self) -> Self {
+        let rest = self.rest();
+        let feature = json!({"name": "country", "entity_type": "user", "dtype": "string"});
+        rest.post("/api/v1/features/register", &json!({"features": [feature]})).await.json(200);
+        let row = json!({"entity_type": "user", "entity_id": "u1", "event_timestamp": "2024-01-15T14:22:00Z", "values": {"country": "GB"}});
+        rest.post("/api/v1/features/write", &json!({"rows": [row]})).await.json(200);
+        self
     }
 
     /// The key with all scopes of the tenant `default`.

@@ -1,0 +1,65 @@
+//! The embedded store with an ear to the door: counts reads, and makes them slow or panic on demand.
+
+use async_trait::async_trait;
+use larder::{
+    error::Result,
+    feature::{EntityTypeId, GroupSchema, Timestamp},
+    store::{Commit, Committed, DurableStore, LatestRead, Snapshot, StoredRow},
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// What tests see and change.
+#[derive(Default)]
+pub struct Door {
+    pub reads: AtomicU64,
+    pub delay_ms: AtomicU64,
+    pub panics: AtomicBool,
+}
+
+/// A store behind a door.
+pub struct WatchedStore {
+    pub inner: Arc<dyn DurableStore>,
+    pub door: Arc<Door>,
+}
+
+impl WatchedStore {
+    async fn pass(&self) {
+        self.door.reads.fetch_add(1, Relaxed);
+        assert!(!self.door.panics.load(Relaxed), "a test asked for this panic");
+        let delay_ms = self.door.delay_ms.load(Relaxed);
+        if delay_ms > 0 {
+            tokio::time::sleep(Duration::from_millis(delay_ms)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl DurableStore for WatchedStore {
+    async fn commit(&self, commit: Commit) -> Result<Committed> {
+        self.inner.commit(commit).await
+    }
+
+    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>> {
+        self.pass().await;
+        self.inner.latest(read).await
+    }
+
+    fn retention_bound(&self) -> Option<Timestamp> {
+        self.inner.retention_bound()
+    }
+
+    fn invalidate(&self, entity_type: EntityTypeId, key: &str) {
+        self.inner.invalidate(entity_type, key);
+    }
+
+    async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
+        self.pass().await;
+        self.inner.snapshot(groups).await
+    }
+}

@@ -1,0 +1,61 @@
+//! The end: what is under way is answered, nothing new is taken.
+
+use crate::support::TestApp;
+use futures_util::future::join_all;
+use larder::wire::proto::GetOnlineFeaturesRequest;
+use serde_json::json;
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
+
+#[tokio::test]
+async fn a_drain_answers_what_is_under_way() {
+    let app = TestApp::start().await.with_country().await;
+    app.door().delay_ms.store(300, Relaxed);
+    let (rest, grpc, address) = (app.rest(), app.grpc().await, app.address());
+    let body = json!({"features": ["country"], "entity_ids": ["u1"]});
+    let request = GetOnlineFeaturesRequest {
+        features: vec!["country".into()],
+        entity_ids: vec!["u1".into()],
+        ..Default::default()
+    };
+    let by_rest = join_all((0..20).map(|_| rest.post("/api/v1/features/online", &body)));
+    let by_grpc = join_all((0..20).map(|_| {
+        let (mut grpc, request) = (grpc.clone(), request.clone());
+        async move { grpc.get_online_features(request).await }
+    }));
+    let stopped = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let started = Instant::now();
+        app.stop().await;
+        started.elapsed()
+    };
+    let (by_rest, by_grpc, took) = tokio::join!(by_rest, by_grpc, stopped);
+    for answer in by_rest {
+        answer.json(200);
+    }
+    for answer in by_grpc {
+        assert_eq!(answer.unwrap().into_inner().rows[0].strings, ["GB"]);
+    }
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert!(TcpStream::connect(address).await.is_err(), "nothing new is taken");
+}
+
+#[tokio::test]
+async fn what_does_not_end_is_cut_off() {
+    let app = TestApp::start_with(|config| config.http.drain_timeout = Duration::from_millis(200)).await;
+    let app = app.with_country().await;
+    app.door().delay_ms.store(60_000, Relaxed);
+    let rest = app.rest();
+    let hanging = tokio::spawn(async move {
+        let body = json!({"features": ["country"], "entity_ids": ["u1"]});
+        rest.request(reqwest::Method::POST, "/api/v1/features/online").json(&body).send().await
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let started = Instant::now();
+    app.stop().await;
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(hanging.await.unwrap().is_err());
+}

@@ -1,0 +1,111 @@
+//! `larder serve` as a process: addresses, first key, signals, settings.
+
+use crate::support::RestClient;
+use larder::config::Config;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+/// A server process, and what it printed until it listened.
+struct Served {
+    child: Child,
+    address: SocketAddr,
+    printed: String,
+}
+
+fn serve(data_dir: &Path, more: &[&str], bootstrap_key: Option<&str>) -> Served {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(more);
+    command.env_remove("LARDER_CONFIG").stdout(Stdio::piped()).stderr(Stdio::null());
+    if let Some(key) = bootstrap_key {
+        command.env("LARDER_BOOTSTRAP_KEY", key);
+    }
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.split_once("http://").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    let mut printed = first;
+    for line in lines.by_ref() {
+        let line = line.unwrap();
+        if line.is_empty() {
+            break;
+        }
+        printed = printed + "\n" + &line;
+    }
+    std::thread::spawn(move || lines.for_each(drop));
+    Served { child, address, printed }
+}
+
+impl Served {
+    /// Sends a signal by name and returns the exit code.
+    fn end(mut self, signal: &str) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+#[tokio::test]
+async fn the_first_start_makes_a_key_and_signals_end_it_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path(), &[], None);
+    let file = dir.path().join("admin.key");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let key = fs::read_to_string(&file).unwrap().trim().to_owned();
+    assert!(served.printed.contains(&key), "{}", served.printed);
+    RestClient::new(served.address, Some(&key)).get("/api/v1/features").await.json(200);
+    assert_eq!(served.end("TERM"), Some(0));
+
+    let again = serve(dir.path(), &[], None);
+    assert!(!again.printed.contains("lrd_"), "{}", again.printed);
+    RestClient::new(again.address, Some(&key)).get("/api/v1/features").await.json(200);
+    assert_eq!(again.end("INT"), Some(0));
+}
+
+#[tokio::test]
+async fn an_operator_chooses_the_first_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let served = serve(dir.path(), &["--in-memory"], Some("chosen-by-operator"));
+    assert!(!served.printed.contains("chosen-by-operator"), "{}", served.printed);
+    RestClient::new(served.address, Some("chosen-by-operator")).get("/api/v1/features").await.json(200);
+    assert!(!dir.path().join("admin.key").exists());
+    assert_eq!(served.end("TERM"), Some(0));
+}
+
+#[test]
+fn wrong_settings_end_the_start_with_their_name() {
+    let run = |args: &[&str], env: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+        let output = command.args(args).envs(env.iter().copied()).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = run(&["serve", "--in-memory"], &[("LARDER_LIMITS__ENTITY_MAX", "1")]);
+    assert!(error.contains("LARDER_LIMITS__ENTITY_MAX") && error.contains("entities_max"), "{error}");
+    let error = run(&["serve", "--in-memory", "--listen", "nowhere"], &[]);
+    assert!(error.contains("--listen"), "{error}");
+    let error = run(&["serve", "--in-memory", "--listen", "192.0.2.1:1"], &[]);
+    assert!(error.contains("192.0.2.1:1"), "{error}");
+}
+
+#[test]
+fn the_sample_holds_every_setting_at_its_default() {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/larder.example.yaml")).unwrap();
+    let default = Config::default();
+    let sample = Config::from_yaml(&text).unwrap();
+    assert_eq!(Config { data_dir: default.data_dir.clone(), ..sample }, default);
+    // Every field of the settings, as their debug form names them.
+    let printed = format!("{default:#?}");
+    let fields = printed.lines().filter_map(|line| line.trim().split_once(": ").map(|(name, _)| name));
+    for field in fields {
+        let described = text.lines().any(|line| {
+            line.trim().trim_start_matches("# ").strip_prefix(field).is_some_and(|rest| rest.starts_with(':'))
+        });
+        assert!(described, "{field} is missing");
+    }
+}
