@@ -7,7 +7,7 @@ mod store;
 
 pub use grpc::GrpcClient;
 pub use raw::RawConnection;
-pub use rest::{RestClient, send};
+pub use rest::{Answer, RestClient, send};
 pub use store::Door;
 
 use larder::{

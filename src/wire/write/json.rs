@@ -103,7 +103,6 @@ pub fn write_outcome(outcome: &WriteOutcome, rejected_total: u64) -> Vec<u8> {
         if rejected_total > outcome.rejected.len() as u64 {
             w.key("rejected_total").uint(rejected_total);
         }
-        w.key("created_timestamp").option(outcome.created, JsonWriter::timestamp);
     });
     out
 }

@@ -1,0 +1,561 @@
+//! One client with two transports: what it asks and gets is the same whichever carries it.
+
+use crate::support::{GrpcClient, RestClient, TestApp};
+use larder::{
+    feature::{Dtype, Round, Timestamp, Value},
+    wire::{
+        json::{JsonWriter, read_value},
+        proto::{self, *},
+        value::{dtype_from, duration_to, timestamp_to, value_from, value_to},
+    },
+};
+use serde_json::{Map, Value as Json, json};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// A client of either transport.
+pub enum Via {
+    Grpc(GrpcClient),
+    Rest(RestClient),
+}
+
+/// Why a call was refused, in words that both transports share.
+#[derive(Debug, PartialEq)]
+pub struct Refused {
+    /// The end of the problem's type.
+    pub kind: String,
+    pub field: String,
+    pub message: String,
+}
+
+pub type Outcome<T> = Result<T, Refused>;
+
+/// What a write was answered: accepted, unchanged, and (row, field) of the rejected.
+#[derive(Debug, PartialEq)]
+pub struct Written {
+    pub accepted: u64,
+    pub unchanged: u64,
+    pub rejected: Vec<(u64, String)>,
+}
+
+/// A value over time: event timestamp in seconds, and the value; `Err(())` = left out.
+pub type Moment = (f64, Result<Option<Value>, ()>);
+
+/// A row to write.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub entity_type: String,
+    pub entity_id: String,
+    pub entities: Vec<(String, String)>,
+    pub event_timestamp: Option<Timestamp>,
+    pub values: Vec<(String, Option<Value>)>,
+}
+
+/// Both clients of a fresh server each, so that a test runs twice on an empty store.
+pub async fn each(mut test: impl AsyncFnMut(&TestApp, &mut Via)) {
+    for grpc in [false, true] {
+        let app = TestApp::start().await;
+        let mut via = if grpc { Via::Grpc(app.grpc().await) } else { Via::Rest(app.rest()) };
+        test(&app, &mut via).await;
+    }
+}
+
+/// The same transport with another key.
+pub async fn with_key(via: &Via, app: &TestApp, key: &str) -> Via {
+    match via {
+        Via::Grpc(_) => Via::Grpc(app.grpc_with(Some(key)).await),
+        Via::Rest(_) => Via::Rest(app.rest_with(Some(key))),
+    }
+}
+
+impl Row {
+    /// A row of one entity at a second since the epoch.
+    pub fn new(entity_id: &str, seconds: f64, values: &[(&str, Option<Value>)]) -> Self {
+        Self {
+            entity_id: entity_id.into(),
+            event_timestamp: Some(at(seconds)),
+            values: values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+            ..Self::default()
+        }
+    }
+
+    pub fn by_key(mut self, entities: &[(&str, &str)]) -> Self {
+        self.entity_id.clear();
+        self.entities = entities.iter().map(|(key, id)| ((*key).into(), (*id).into())).collect();
+        self
+    }
+
+    pub fn of(mut self, entity_type: &str) -> Self {
+        self.entity_type = entity_type.into();
+        self
+    }
+
+    /// As a client of REST writes it.
+    pub fn json(&self) -> Json {
+        let mut row = Map::new();
+        let mut put = |name: &str, value: Json| drop(row.insert(name.into(), value));
+        if !self.entity_type.is_empty() {
+            put("entity_type", self.entity_type.as_str().into());
+        }
+        if !self.entity_id.is_empty() {
+            put("entity_id", self.entity_id.as_str().into());
+        }
+        if !self.entities.is_empty() {
+            put("entities", self.entities.iter().map(|(k, v)| (k.clone(), Json::from(v.as_str()))).collect());
+        }
+        if let Some(time) = self.event_timestamp {
+            put("event_timestamp", time.to_string().into());
+        }
+        put(
+            "values",
+            self.values.iter().map(|(name, value)| (name.clone(), to_json(value.as_ref()))).collect(),
+        );
+        Json::Object(row)
+    }
+
+    pub fn message(&self) -> FeatureRow {
+        FeatureRow {
+            entity_type: self.entity_type.clone(),
+            entity_id: self.entity_id.clone(),
+            entities: self.entities.iter().cloned().collect(),
+            event_timestamp: self.event_timestamp.map(timestamp_to),
+            values: self
+                .values
+                .iter()
+                .map(|(name, value)| (name.clone(), value_to(value.as_ref())))
+                .collect(),
+        }
+    }
+}
+
+impl Via {
+    /// Registers what stands under `features` and `entity_types`, in the shape of REST. Answers in it too.
+    pub async fn register(&mut self, request: Json) -> Outcome<Json> {
+        match self {
+            Via::Rest(rest) => answered(rest.post("/api/v1/features/register", &request).await),
+            Via::Grpc(grpc) => {
+                let answer =
+                    grpc.register_features(registration(&request)).await.map_err(refused)?.into_inner();
+                let features = answer.features.iter().map(|registered| {
+                    let mut json = feature_json(registered.feature.as_ref().unwrap());
+                    let outcome = registered.outcome().as_str_name();
+                    json["outcome"] = last_word(outcome, "REGISTRATION_OUTCOME_").into();
+                    json
+                });
+                Ok(json!({
+                    "features": features.collect::<Vec<_>>(),
+                    "entity_types_created": answer.entity_types_created,
+                    "revision": answer.revision,
+                }))
+            }
+        }
+    }
+
+    pub async fn set_status(&mut self, feature: &str, status: &str) -> Outcome<Json> {
+        match self {
+            Via::Rest(rest) => {
+                let path = format!("/api/v1/features/{feature}/status");
+                answered(rest.post(&path, &json!({"status": status})).await)
+            }
+            Via::Grpc(grpc) => {
+                let name = format!("FEATURE_VERSION_STATUS_{}", status.to_uppercase());
+                let status = FeatureVersionStatus::from_str_name(&name).unwrap_or_default() as i32;
+                let request = SetFeatureStatusRequest { feature: feature.into(), status };
+                let answer = grpc.set_feature_status(request).await.map_err(refused)?.into_inner();
+                Ok(feature_json(&answer.feature.unwrap()))
+            }
+        }
+    }
+
+    pub async fn feature(&mut self, name: &str) -> Outcome<Json> {
+        match self {
+            Via::Rest(rest) => answered(rest.get(&format!("/api/v1/features/{name}")).await),
+            Via::Grpc(grpc) => {
+                let request = GetFeatureRequest { feature: name.into() };
+                let answer = grpc.get_feature(request).await.map_err(refused)?.into_inner();
+                Ok(feature_json(&answer.feature.unwrap()))
+            }
+        }
+    }
+
+    /// References of a page of features, and the next page's token. `query` is that of REST.
+    pub async fn features(&mut self, query: &[(&str, &str)]) -> Outcome<(Vec<String>, String)> {
+        let answer = match self {
+            Via::Rest(rest) => {
+                let query: Vec<String> = query.iter().map(|(k, v)| format!("{k}={}", escaped(v))).collect();
+                answered(rest.get(&format!("/api/v1/features?{}", query.join("&"))).await)?
+            }
+            Via::Grpc(grpc) => {
+                let get = |name: &str| {
+                    query
+                        .iter()
+                        .find(|(known, _)| *known == name)
+                        .map(|(_, v)| (*v).to_owned())
+                        .unwrap_or_default()
+                };
+                let request = ListFeaturesRequest {
+                    entity_type: get("entity_type"),
+                    group: get("group"),
+                    tag: get("tag"),
+                    name_prefix: get("name_prefix"),
+                    page_size: get("page_size").parse().unwrap_or_default(),
+                    page_token: get("page_token"),
+                };
+                let answer = grpc.list_features(request).await.map_err(refused)?.into_inner();
+                let features: Vec<Json> = answer.features.iter().map(feature_json).collect();
+                json!({"features": features, "next_page_token": answer.next_page_token})
+            }
+        };
+        let features = answer["features"].as_array().unwrap();
+        let references = features.iter().map(|feature| text(&feature["ref"])).collect();
+        Ok((references, text(&answer["next_page_token"])))
+    }
+
+    /// Name with version, and references.
+    pub async fn put_set(&mut self, name: &str, features: &[&str]) -> Outcome<(String, Vec<String>)> {
+        match self {
+            Via::Rest(rest) => {
+                let path = format!("/api/v1/feature-sets/{name}");
+                let request = rest.request(reqwest::Method::PUT, &path).json(&json!({"features": features}));
+                answered(crate::support::send(request).await).map(|set| set_of(&set))
+            }
+            Via::Grpc(grpc) => {
+                let features = features.iter().map(|name| (*name).to_owned()).collect();
+                let request = PutFeatureSetRequest { name: name.into(), features };
+                let answer = grpc.put_feature_set(request).await.map_err(refused)?.into_inner();
+                let set = answer.feature_set.unwrap();
+                Ok((format!("{}@{}", set.name, set.version), set.features))
+            }
+        }
+    }
+
+    pub async fn set(&mut self, name: &str) -> Outcome<(String, Vec<String>)> {
+        match self {
+            Via::Rest(rest) => {
+                answered(rest.get(&format!("/api/v1/feature-sets/{name}")).await).map(|set| set_of(&set))
+            }
+            Via::Grpc(grpc) => {
+                let request = GetFeatureSetRequest { name: name.into() };
+                let set =
+                    grpc.get_feature_set(request).await.map_err(refused)?.into_inner().feature_set.unwrap();
+                Ok((format!("{}@{}", set.name, set.version), set.features))
+            }
+        }
+    }
+
+    /// Names of a page of sets, and the next page's token.
+    pub async fn sets(&mut self, page_size: i32, page_token: &str) -> Outcome<(Vec<String>, String)> {
+        match self {
+            Via::Rest(rest) => {
+                let path = format!("/api/v1/feature-sets?page_size={page_size}&page_token={page_token}");
+                let answer = answered(rest.get(&path).await)?;
+                let sets = answer["feature_sets"].as_array().unwrap();
+                Ok((sets.iter().map(|set| set_of(set).0).collect(), text(&answer["next_page_token"])))
+            }
+            Via::Grpc(grpc) => {
+                let request = ListFeatureSetsRequest { page_size, page_token: page_token.into() };
+                let answer = grpc.list_feature_sets(request).await.map_err(refused)?.into_inner();
+                let names = answer.feature_sets.iter().map(|set| format!("{}@{}", set.name, set.version));
+                Ok((names.collect(), answer.next_page_token))
+            }
+        }
+    }
+
+    pub async fn write(&mut self, rows: &[Row]) -> Outcome<Written> {
+        self.write_with(rows, false, "").await
+    }
+
+    pub async fn write_with(
+        &mut self,
+        rows: &[Row],
+        partial: bool,
+        idempotency_key: &str,
+    ) -> Outcome<Written> {
+        match self {
+            Via::Rest(rest) => {
+                let rows: Vec<Json> = rows.iter().map(Row::json).collect();
+                let path = format!("/api/v1/features/write?partial={partial}");
+                let mut request = rest.request(reqwest::Method::POST, &path).json(&json!({"rows": rows}));
+                if !idempotency_key.is_empty() {
+                    request = request.header("idempotency-key", idempotency_key);
+                }
+                answered(crate::support::send(request).await).map(|answer| written(&answer))
+            }
+            Via::Grpc(grpc) => {
+                let rows = rows.iter().map(Row::message).collect();
+                let request = WriteFeaturesRequest { rows, partial, idempotency_key: idempotency_key.into() };
+                let answer = grpc.write_features(request).await.map_err(refused)?.into_inner();
+                let rejected =
+                    answer.rejected.into_iter().map(|rejected| (rejected.row.into(), rejected.field));
+                let rejected = rejected.collect();
+                Ok(Written { accepted: answer.accepted, unchanged: answer.unchanged, rejected })
+            }
+        }
+    }
+
+    /// A page of a feature's values over time, and the next page's token. `query` is that of REST.
+    pub async fn history(&mut self, feature: &str, query: &[(&str, &str)]) -> Outcome<(Vec<Moment>, String)> {
+        match self {
+            Via::Rest(rest) => {
+                let query: Vec<String> = query.iter().map(|(k, v)| format!("{k}={}", escaped(v))).collect();
+                let path = format!("/api/v1/features/{feature}/history?{}", query.join("&"));
+                let answer = answered(rest.get(&path).await)?;
+                let dtype: Dtype = answer["dtype"].as_str().unwrap().parse().unwrap();
+                let moments = answer["values"].as_array().unwrap().iter().map(|moment| {
+                    let seconds = Timestamp::parse(moment["event_timestamp"].as_str().unwrap(), Round::Down);
+                    let value = match moment["status"].as_str().unwrap() {
+                        "NOT_FOUND" => Err(()),
+                        _ => Ok(from_json(&moment["value"], dtype)),
+                    };
+                    (seconds.unwrap().micros() as f64 / 1e6, value)
+                });
+                Ok((moments.collect(), text(&answer["next_page_token"])))
+            }
+            Via::Grpc(grpc) => {
+                let mut request = GetFeatureHistoryRequest { feature: feature.into(), ..Default::default() };
+                let time = |text: &str| Timestamp::parse(text, Round::Up).map(timestamp_to).unwrap();
+                for (name, value) in query {
+                    match *name {
+                        "entity_id" => request.entity_id = (*value).into(),
+                        "from" => request.from = Some(time(value)),
+                        "to" => request.to = Some(time(value)),
+                        "page_size" => request.page_size = value.parse().unwrap(),
+                        "page_token" => request.page_token = (*value).into(),
+                        key => drop(request.entities.insert(key.into(), (*value).into())),
+                    }
+                }
+                let answer = grpc.get_feature_history(request).await.map_err(refused)?.into_inner();
+                let dtype = dtype_from(answer.dtype).unwrap();
+                let moments = answer.values.into_iter().map(|moment| {
+                    let time = moment.event_timestamp.unwrap();
+                    let seconds = time.seconds as f64 + f64::from(time.nanos) / 1e9;
+                    (seconds, moment.value.map(|value| value_from(value, dtype).unwrap()).ok_or(()))
+                });
+                Ok((moments.collect(), answer.next_page_token))
+            }
+        }
+    }
+
+    pub async fn invalidate(
+        &mut self,
+        entity_id: &str,
+        entities: &[(&str, &str)],
+        entity_type: &str,
+        features: &[&str],
+    ) -> Outcome<bool> {
+        let pairs = || entities.iter().map(|(key, id)| ((*key).to_owned(), (*id).to_owned()));
+        match self {
+            Via::Rest(rest) => {
+                let mut body = json!({"entity_type": entity_type, "features": features});
+                if !entity_id.is_empty() {
+                    body["entity_id"] = entity_id.into();
+                }
+                if !entities.is_empty() {
+                    body["entities"] = pairs().map(|(key, id)| (key, Json::from(id))).collect();
+                }
+                let answer = answered(rest.post("/api/v1/cache/invalidate", &body).await)?;
+                Ok(answer == json!({"invalidated": true}))
+            }
+            Via::Grpc(grpc) => {
+                let request = InvalidateCacheRequest {
+                    entity_id: entity_id.into(),
+                    entities: pairs().collect(),
+                    entity_type: entity_type.into(),
+                    features: features.iter().map(|name| (*name).to_owned()).collect(),
+                };
+                Ok(grpc.invalidate_cache(request).await.map_err(refused)?.into_inner().invalidated)
+            }
+        }
+    }
+}
+
+/// A second since the epoch.
+pub fn at(seconds: f64) -> Timestamp {
+    Timestamp::from_micros((seconds * 1e6) as i64).unwrap()
+}
+
+pub fn string(value: &str) -> Option<Value> {
+    Some(Value::String(value.into()))
+}
+
+pub fn int(value: i64) -> Option<Value> {
+    Some(Value::Int64(value))
+}
+
+/// Expects a refusal of a kind at a field.
+#[track_caller]
+pub fn expect<T: std::fmt::Debug>(outcome: Outcome<T>, kind: &str, field: &str) {
+    let refused = outcome.unwrap_err();
+    assert_eq!((refused.kind.as_str(), refused.field.as_str()), (kind, field), "{}", refused.message);
+}
+
+fn answered(answer: crate::support::Answer) -> Outcome<Json> {
+    if answer.status == 200 {
+        return Ok(answer.json(200));
+    }
+    let (field, message) = answer.problem(answer.status);
+    let problem = answer.json(answer.status);
+    let kind = problem["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned();
+    let status = match kind.as_str() {
+        "invalid-argument" | "failed-precondition" => 400,
+        "permission-denied" => 403,
+        "not-found" => 404,
+        "already-exists" | "aborted" => 409,
+        "too-large" => 413,
+        other => panic!("{other}: {message}"),
+    };
+    assert_eq!(answer.status, status);
+    Err(Refused { kind, field: field.unwrap_or_default(), message })
+}
+
+fn refused(status: Status) -> Refused {
+    let details = status.get_error_details();
+    let kind = details.error_info().unwrap().reason.to_lowercase().replace('_', "-");
+    let code = match kind.as_str() {
+        "invalid-argument" => Code::InvalidArgument,
+        "failed-precondition" => Code::FailedPrecondition,
+        "permission-denied" => Code::PermissionDenied,
+        "not-found" => Code::NotFound,
+        "already-exists" => Code::AlreadyExists,
+        "aborted" => Code::Aborted,
+        "too-large" => Code::ResourceExhausted,
+        other => panic!("{other}: {status}"),
+    };
+    assert_eq!(status.code(), code);
+    let violation = details.bad_request().map(|bad| bad.field_violations[0].clone());
+    Refused {
+        kind,
+        field: violation.map(|violation| violation.field).unwrap_or_default(),
+        message: status.message().to_owned(),
+    }
+}
+
+fn written(answer: &Json) -> Written {
+    let rejected = answer["rejected"].as_array().unwrap().iter().map(|rejected| {
+        assert!(!rejected["reason"].as_str().unwrap().is_empty());
+        (rejected["row"].as_u64().unwrap(), text(&rejected["field"]))
+    });
+    Written {
+        accepted: answer["accepted"].as_u64().unwrap(),
+        unchanged: answer["unchanged"].as_u64().unwrap(),
+        rejected: rejected.collect(),
+    }
+}
+
+fn set_of(set: &Json) -> (String, Vec<String>) {
+    assert_eq!(set["ref"], format!("{}@{}", text(&set["name"]), set["version"]));
+    (text(&set["ref"]), set["features"].as_array().unwrap().iter().map(text).collect())
+}
+
+fn text(json: &Json) -> String {
+    json.as_str().unwrap().to_owned()
+}
+
+fn to_json(value: Option<&Value>) -> Json {
+    let mut out = Vec::new();
+    JsonWriter::new(&mut out).value(value);
+    serde_json::from_slice(&out).unwrap()
+}
+
+fn from_json(json: &Json, dtype: Dtype) -> Option<Value> {
+    let text = json.to_string();
+    larder::feature::json::JsonReader::read(text.as_bytes(), |reader| read_value(reader, dtype)).unwrap()
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+fn last_word(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase()
+}
+
+/// A registration in REST's shape as the contract's message.
+fn registration(request: &Json) -> RegisterFeaturesRequest {
+    let list = |name: &str| request[name].as_array().cloned().unwrap_or_default();
+    let word = |json: &Json, name: &str| json[name].as_str().unwrap_or_default().to_owned();
+    let span = |json: &Json, name: &str| json[name].as_str().map(|text| duration_to(text.parse().unwrap()));
+    let entity_types = list("entity_types").into_iter().map(|declared| EntityType {
+        name: word(&declared, "name"),
+        keys: declared["keys"].as_array().into_iter().flatten().map(text).collect(),
+    });
+    let features = list("features").into_iter().map(|definition| {
+        let dtype: Option<Dtype> = definition["dtype"].as_str().and_then(|name| name.parse().ok());
+        let window = definition["window"].as_object().map(|_| {
+            let window = &definition["window"];
+            proto::WindowDefinition {
+                event_type: word(window, "event_type"),
+                function: word(window, "function"),
+                size: span(window, "size"),
+                slide: span(window, "slide"),
+                field: word(window, "field"),
+                quantile: window["quantile"].as_f64(),
+                start: word(window, "start"),
+            }
+        });
+        let default = definition.get("default").filter(|default| !default.is_null());
+        proto::FeatureDefinition {
+            name: word(&definition, "name"),
+            entity_type: word(&definition, "entity_type"),
+            dtype: dtype.map_or(0, |dtype| larder::wire::value::dtype_to(dtype) as i32),
+            group: word(&definition, "group"),
+            version: definition["version"].as_u64().unwrap_or_default() as u32,
+            ttl: span(&definition, "ttl"),
+            cache_ttl: span(&definition, "cache_ttl"),
+            description: word(&definition, "description"),
+            owner: word(&definition, "owner"),
+            tags: definition["tags"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), text(v)))
+                .collect(),
+            default_value: default.map(|default| value_to(from_json(default, dtype.unwrap()).as_ref())),
+            allow_non_finite: definition["allow_non_finite"].as_bool().unwrap_or_default(),
+            window,
+        }
+    });
+    RegisterFeaturesRequest {
+        entity_types: entity_types.collect(),
+        features: features.collect(),
+        dry_run: request["dry_run"].as_bool().unwrap_or_default(),
+    }
+}
+
+/// A feature of the contract in REST's shape.
+fn feature_json(feature: &proto::Feature) -> Json {
+    let definition = feature.definition.as_ref().unwrap();
+    let dtype = dtype_from(definition.dtype).unwrap();
+    let span = |span: &Option<prost_types::Duration>| {
+        span.map(|span| larder::wire::value::duration_from(span, "").unwrap().to_string())
+    };
+    let time = |time: &Option<prost_types::Timestamp>| {
+        time.map(|time| {
+            Timestamp::from_seconds_nanos(time.seconds, time.nanos, Round::Down).unwrap().to_string()
+        })
+    };
+    let window = definition.window.as_ref().map(|window| {
+        let mut json = json!({
+            "event_type": window.event_type, "function": window.function, "size": span(&window.size),
+            "slide": span(&window.slide), "start": window.start,
+        });
+        if let Some(quantile) = window.quantile {
+            json["quantile"] = quantile.into();
+        }
+        if !window.field.is_empty() {
+            json["field"] = window.field.as_str().into();
+        }
+        json
+    });
+    let default = definition.default_value.clone().map(|value| value_from(value, dtype).unwrap());
+    json!({
+        "name": definition.name, "ref": feature.r#ref, "id": feature.id, "version": definition.version,
+        "revision": feature.revision, "status": last_word(feature.status().as_str_name(), "FEATURE_VERSION_STATUS_"),
+        "entity_type": definition.entity_type, "dtype": dtype.name(), "group": definition.group,
+        "ttl": span(&definition.ttl), "cache_ttl": span(&definition.cache_ttl),
+        "description": definition.description, "owner": definition.owner, "tags": definition.tags,
+        "default": default.flatten().map(|value| to_json(Some(&value))),
+        "allow_non_finite": definition.allow_non_finite, "window": window,
+        "created_at": time(&feature.created_at), "last_written_at": time(&feature.last_written_at),
+    })
+}
