@@ -90,6 +90,12 @@ impl Service {
             let message = format!("{as_of} is more than {} ahead of the clock", self.limits.future_max.0);
             return Err(Error::invalid("as_of", message));
         }
+        if let Some(bound) = self.store.retention_bound().filter(|bound| as_of < *bound) {
+            let message = format!(
+                "{as_of} is before {bound}, from where on history is kept; the setting store.retention says how long"
+            );
+            return Err(Error::invalid("as_of", message));
+        }
         // The past is read from history alone, never through what is kept for the newest rows.
         let past = as_of < now;
         let mut reads = Vec::with_capacity(plan.entity_types.len());

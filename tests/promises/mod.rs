@@ -1,6 +1,7 @@
 //! What Larder promises, asked through gRPC and REST alike.
 
 mod history;
+mod online;
 mod register;
 mod values;
 mod via;

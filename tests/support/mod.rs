@@ -47,6 +47,12 @@ impl TestApp {
         let mut storage = Storage::embedded(&config, &clock).unwrap();
         storage.durable = Arc::new(WatchedStore { inner: storage.durable, door: door.clone() });
         let app = App::build_on(&config, storage, clock, None).await.unwrap();
+        Self { door, ..Self::over(app) }
+    }
+
+    /// An app that the test put together itself.
+    pub fn over(app: App) -> Self {
+        let door = Arc::default();
         let key = app.first_key().expect("the store is empty").reveal().to_owned();
         Self { app, key, door }
     }
