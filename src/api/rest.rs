@@ -56,11 +56,10 @@ async fn get_online_features(call: Call, State(shared): Api, JsonBody(body): Jso
 }
 
 async fn get_online_features_packed(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
-    let (request, envelope) = (online::read_packed(&body)?, call.envelope(&shared.service));
-    let parts = request.parts()?;
-    let answer = shared.service.online(&call.caller, parts.to_online()?).await?;
+    let (request, envelope) = (online::JsonRequest::read_packed(&body)?, call.envelope(&shared.service));
+    let answer = shared.service.online(&call.caller, request.to_online(&request.entities())?).await?;
     call.read(answer.plan.features.len(), answer.rows);
-    let reply = online::Reply::new(answer, parts.schema_id, &envelope)?;
+    let reply = online::Reply::new(answer, request.schema_id, &envelope)?;
     Ok(json(online::write_packed(&reply, envelope.bytes_max)?))
 }
 

@@ -196,8 +196,12 @@ const UNITS: [(&str, i64); 6] = [
 ];
 
 impl Duration {
+    /// Protobuf's own bound: 10 000 years.
+    pub const MAX: Duration = Duration(315_576_000_000_000_000);
+
+    /// None if it is negative or over [`Duration::MAX`].
     pub const fn from_micros(micros: i64) -> Option<Self> {
-        if micros >= 0 { Some(Self(micros)) } else { None }
+        if 0 <= micros && micros <= Self::MAX.0 { Some(Self(micros)) } else { None }
     }
 
     pub const fn from_secs(seconds: u32) -> Self {
@@ -234,7 +238,8 @@ impl FromStr for Duration {
         let whole: i64 = whole.parse().map_err(|_| refused())?;
         let fraction: i64 =
             format!("{:0<6}", &fraction[..fraction.len().min(6)]).parse().map_err(|_| refused())?;
-        whole.checked_mul(scale).and_then(|micros| micros.checked_add(fraction)).map(Self).ok_or_else(refused)
+        let micros = whole.checked_mul(scale).and_then(|micros| micros.checked_add(fraction));
+        micros.and_then(Self::from_micros).ok_or_else(refused)
     }
 }
 
@@ -340,6 +345,7 @@ mod tests {
             "5M",
             "0.0000001s",
             "99999999999999999d",
+            "315576000001s",
             "1.s",
             "1.2.3s",
         ] {

@@ -161,7 +161,8 @@ pub fn dtype_to(dtype: Dtype) -> proto::Dtype {
 /// A span that is not negative and nothing finer than a microsecond.
 pub fn duration_from(span: prost_types::Duration, field: &str) -> Result<Duration> {
     let refused = || {
-        let message = "a duration here is not negative, and nothing finer than a microsecond";
+        let message =
+            "a duration here lies between 0 and 10000 years, and is nothing finer than a microsecond";
         Error::invalid(field, message)
     };
     let nanos = i64::from(span.nanos);

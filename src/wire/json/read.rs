@@ -88,6 +88,15 @@ pub fn read_duration(reader: &mut JsonReader<'_>) -> Result<Duration> {
     reader.string()?.parse().or_else(refused)
 }
 
+/// A 64-bit number without a sign, as a number or, as proto3 JSON writes it, a string of its digits.
+pub fn read_u64(reader: &mut JsonReader<'_>) -> Result<u64> {
+    let text = match reader.peek()? {
+        JsonKind::String => reader.string()?,
+        _ => reader.number()?.into(),
+    };
+    text.parse().or_else(|_| refused(format!("{} is not an unsigned 64-bit integer", short(&text))))
+}
+
 /// An entity id; an integer stands for its decimal text.
 pub fn read_id<'a>(reader: &mut JsonReader<'a>) -> Result<Cow<'a, str>> {
     match reader.peek()? {

@@ -13,12 +13,22 @@ use crate::{
     },
     registry::{FeatureList, ListEncoding},
     serving::online::{Entities, GroupCells, OnlineAnswer, OnlineRequest},
-    wire::json::{Int64Form, JsonWriter, read_duration, read_id, read_timestamp},
+    wire::json::{Int64Form, JsonWriter, read_duration, read_id, read_timestamp, read_u64},
 };
 use std::borrow::Cow;
 
-const MEMBERS: [&str; 8] =
-    ["features", "feature_set", "entity_ids", "entities", "as_of", "max_age", "use_defaults", "int64"];
+const MEMBERS: [&str; 9] = [
+    "features",
+    "feature_set",
+    "entity_ids",
+    "entities",
+    "as_of",
+    "max_age",
+    "use_defaults",
+    "int64",
+    // Last, because only the packed answer has a schema to leave out.
+    "schema_id",
+];
 /// What a value, a status and an event timestamp are guessed to take, with their quotes.
 const CELL_BYTES_GUESS: usize = 20 + 12 + 30;
 
@@ -34,6 +44,8 @@ pub struct JsonRequest<'a> {
     max_age: Option<Duration>,
     use_defaults: bool,
     int64: Int64Form,
+    /// The schema that the caller of a packed answer holds; 0 = none.
+    pub schema_id: u64,
 }
 
 type Ids<'a> = Vec<Cow<'a, str>>;
@@ -46,11 +58,21 @@ pub struct JsonEntities<'a> {
 }
 
 impl<'a> JsonRequest<'a> {
+    /// The body of `/features/online`.
     pub fn read(body: &'a [u8]) -> Result<Self> {
+        Self::read_members(body, &MEMBERS[..8])
+    }
+
+    /// The body of `/features/online:packed`: the same question, and the schema that the caller holds.
+    pub fn read_packed(body: &'a [u8]) -> Result<Self> {
+        Self::read_members(body, &MEMBERS)
+    }
+
+    fn read_members(body: &'a [u8], members: &'static [&'static str]) -> Result<Self> {
         let mut request = Self::default();
         JsonReader::read(body, |reader| {
             reader.object(|reader, member| {
-                let known = MEMBERS.contains(&member);
+                let known = members.contains(&member);
                 if known && reader.take_null()? {
                     return Ok(());
                 }
@@ -69,7 +91,8 @@ impl<'a> JsonRequest<'a> {
                     "max_age" => request.max_age = Some(read_duration(reader)?),
                     "use_defaults" => request.use_defaults = reader.boolean()?,
                     "int64" => request.int64 = Int64Form::read(reader)?,
-                    _ => return reader.unknown_member(&MEMBERS),
+                    "schema_id" if known => request.schema_id = read_u64(reader)?,
+                    _ => return reader.unknown_member(members),
                 }
                 Ok(())
             })

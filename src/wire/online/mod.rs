@@ -23,7 +23,7 @@ mod tests;
 
 pub use json::{JsonRequest, write_json};
 pub use layout::schema_message;
-pub use packed::{read_packed, write_packed};
+pub use packed::write_packed;
 pub use reply::Reply;
 pub use request::{Request, RequestParts};
 

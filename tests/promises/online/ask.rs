@@ -10,7 +10,6 @@ use larder::{
         value::{dtype_from, duration_to, timestamp_to, value_from},
     },
 };
-use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::{Map, Value as Json, json};
 use std::collections::HashMap;
@@ -157,7 +156,7 @@ impl Ways {
     pub async fn ask(&mut self, ask: &Ask) -> Result<Cells, Refused> {
         let over_grpc = self.grpc.get_online_features(ask.message()).await;
         let over_rest = self.rest.post("/api/v1/features/online", &ask.json()).await;
-        let packed = self.rest.post("/api/v1/features/online:packed", &packed_body(ask)).await;
+        let packed = self.rest.post("/api/v1/features/online:packed", &ask.json()).await;
         match over_grpc {
             Ok(answer) => {
                 let cells = from_message(answer.get_ref(), ask.use_defaults);
@@ -182,13 +181,6 @@ impl Ways {
 fn dynamic(name: &str) -> prost_reflect::MessageDescriptor {
     let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
     pool.get_message_by_name(&format!("larder.v1.{name}")).unwrap()
-}
-
-pub fn packed_body(ask: &Ask) -> Json {
-    let bytes = ask.message().encode_to_vec();
-    let message = DynamicMessage::decode(dynamic("GetOnlineFeaturesRequest"), &*bytes).unwrap();
-    let options = prost_reflect::SerializeOptions::new().use_proto_field_name(true);
-    message.serialize_with_options(serde_json::value::Serializer, &options).unwrap()
 }
 
 pub fn from_packed(body: &Json) -> proto::GetOnlineFeaturesResponse {

@@ -2,7 +2,7 @@
 
 use super::{
     NOW,
-    ask::{Ask, Ways, from_packed, not_found, packed_body, present},
+    ask::{Ask, Ways, from_packed, not_found, present},
     register, server, write,
 };
 use crate::support::TestApp;
@@ -104,7 +104,7 @@ async fn a_caller_that_holds_the_schema_does_not_get_it_again() {
         assert!(other.schema.is_some(), "{features:?}");
         assert_ne!(other.schema_id, first.schema_id);
     }
-    let mut body = packed_body(&ask);
+    let mut body = ask.json();
     body["schema_id"] = first.schema_id.to_string().into();
     let packed = from_packed(&app.rest().post("/api/v1/features/online:packed", &body).await.json(200));
     assert_eq!((packed.schema, &packed.rows), (None, &first.rows));

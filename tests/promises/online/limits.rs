@@ -75,10 +75,7 @@ async fn a_reply_over_its_bound_says_how_many_entities_fit() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(fits(status.message()), "{status}");
     for path in ["/api/v1/features/online", "/api/v1/features/online:packed"] {
-        let body = |entities| match path.ends_with("packed") {
-            true => super::ask::packed_body(&ask(&names, entities)),
-            false => ask(&names, entities).json(),
-        };
+        let body = |entities| ask(&names, entities).json();
         app.rest().post(path, &body(4)).await.json(200);
         let (_, detail) = app.rest().post(path, &body(5)).await.problem(413);
         assert!(fits(&detail), "{path}: {detail}");
