@@ -23,7 +23,7 @@ use crate::{
     error::{Error, Result},
     serve::{ServeArgs, serve},
 };
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A feature store that serves: online features in milliseconds, training sets without leaks, one binary.
@@ -58,6 +58,11 @@ enum Command {
     Sets(sets::SetsArgs),
     /// Drop an entity from the caches; the next read comes from the durable store
     Invalidate(invalidate::InvalidateArgs),
+}
+
+/// The program's commands with all their help.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the command line and runs it.
