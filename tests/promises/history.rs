@@ -42,6 +42,9 @@ async fn pages_follow_the_order() {
     .await;
 }
 
+/// A feature, a query, and the field that is wrong with it.
+type Bad<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+
 #[tokio::test]
 async fn bad_questions_name_their_field() {
     each(async |_, via| {
@@ -54,7 +57,7 @@ async fn bad_questions_name_their_field() {
             .await
             .unwrap();
         let (one, two) = ("1970-01-01T00:00:01Z", "1970-01-01T00:00:02Z");
-        let bad: [(&str, &[(&str, &str)], &str); 10] = [
+        let bad: [Bad<'_>; 10] = [
             ("n", &[], "entity_id"),
             ("n", &[("entity_id", "u"), ("user", "u")], "entities"),
             ("n", &[("shop", "u")], "entities.shop"),

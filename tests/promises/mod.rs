@@ -3,6 +3,7 @@
 mod history;
 mod online;
 mod register;
+mod shapes;
 mod values;
 mod via;
 mod write;

@@ -22,13 +22,14 @@ use crate::{
 pub fn read_registration(body: &[u8]) -> Result<Registration> {
     let mut registration = Registration::default();
     JsonReader::read(body, |reader| {
-        reader.object(|reader, key| match key {
-            "entity_types" => {
-                reader.array(|reader, _| Ok(registration.entity_types.push(read_entity_type(reader)?)))
+        reader.object(|reader, key| {
+            match key {
+                "entity_types" => registration.entity_types = read_all(reader, read_entity_type)?,
+                "features" => registration.features = read_all(reader, read_definition)?,
+                "dry_run" => registration.dry_run = reader.boolean()?,
+                _ => return reader.unknown_member(&["entity_types", "features", "dry_run"]),
             }
-            "features" => reader.array(|reader, _| Ok(registration.features.push(read_definition(reader)?))),
-            "dry_run" => Ok(registration.dry_run = reader.boolean()?),
-            _ => reader.unknown_member(&["entity_types", "features", "dry_run"]),
+            Ok(())
         })
     })?;
     Ok(registration)
@@ -45,7 +46,8 @@ pub fn read_status(body: &[u8]) -> Result<VersionStatus> {
                 let known = known.ok_or_else(|| {
                     Error::refused(format!("{:?} is no status; use active or deprecated", short(&name)))
                 });
-                Ok(status = Some(known?.0))
+                status = Some(known?.0);
+                Ok(())
             }
             _ => reader.unknown_member(&["status"]),
         })
@@ -112,12 +114,27 @@ fn write(body: impl FnOnce(&mut JsonWriter<'_>)) -> Vec<u8> {
     out
 }
 
+fn read_all<T>(
+    reader: &mut JsonReader<'_>,
+    read: impl Fn(&mut JsonReader<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut all = Vec::new();
+    reader.array(|reader, _| {
+        all.push(read(reader)?);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
 fn read_entity_type(reader: &mut JsonReader<'_>) -> Result<EntityTypeDeclaration> {
     let mut declared = EntityTypeDeclaration { name: String::new(), keys: Vec::new() };
-    reader.object(|reader, key| match key {
-        "name" => Ok(declared.name = reader.string()?.into_owned()),
-        "keys" => Ok(declared.keys = read_strings(reader)?),
-        _ => reader.unknown_member(&["name", "keys"]),
+    reader.object(|reader, key| {
+        match key {
+            "name" => declared.name = reader.string()?.into_owned(),
+            "keys" => declared.keys = read_strings(reader)?,
+            _ => return reader.unknown_member(&["name", "keys"]),
+        }
+        Ok(())
     })?;
     Ok(declared)
 }

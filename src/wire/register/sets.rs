@@ -33,9 +33,12 @@ pub fn sets_to(page: Page<SetEntry>) -> proto::ListFeatureSetsResponse {
 pub fn read_set(body: &[u8]) -> Result<Vec<String>> {
     let mut features = Vec::new();
     JsonReader::read(body, |reader| {
-        reader.object(|reader, key| match key {
-            "features" => Ok(features = read_strings(reader)?),
-            _ => reader.unknown_member(&["features"]),
+        reader.object(|reader, key| {
+            match key {
+                "features" => features = read_strings(reader)?,
+                _ => return reader.unknown_member(&["features"]),
+            }
+            Ok(())
         })
     })?;
     Ok(features)

@@ -46,20 +46,21 @@ impl JsonRequest {
     ) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
         let mut text = None;
         JsonReader::read(body, |reader| {
-            reader.object(|reader, key| match key {
-                // How rows are judged may stand behind them.
-                "rows" => Ok(text = Some(reader.raw_to_read_again()?)),
-                "partial" => Ok(self.judge = judge(reader.boolean()?)),
-                "idempotency_key" => {
-                    let given = reader.string()?.into_owned();
-                    match self.idempotency_key.replace(given) {
-                        Some(header) if self.idempotency_key.as_ref() != Some(&header) => {
-                            Err(Error::refused("the header Idempotency-Key says another key"))
+            reader.object(|reader, key| {
+                match key {
+                    // How rows are judged may stand behind them.
+                    "rows" => text = Some(reader.raw_to_read_again()?),
+                    "partial" => self.judge = judge(reader.boolean()?),
+                    "idempotency_key" => {
+                        let given = reader.string()?.into_owned();
+                        if self.idempotency_key.as_ref().is_some_and(|header| *header != given) {
+                            return Err(Error::refused("the header Idempotency-Key says another key"));
                         }
-                        _ => Ok(()),
+                        self.idempotency_key = Some(given);
                     }
+                    _ => return reader.unknown_member(&["rows", "partial", "idempotency_key"]),
                 }
-                _ => reader.unknown_member(&["rows", "partial", "idempotency_key"]),
+                Ok(())
             })
         })?;
         let mut rows = service.rows(caller, self.judge)?;

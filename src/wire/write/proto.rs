@@ -70,7 +70,10 @@ impl Request {
                 rows.row(|rows| read_row(row, rows))
                     .map_err(|error| error.within(format_args!("rows[{position}]")))
             }
-            (2, Field::Bytes(bytes)) => Ok(key = text(bytes, "idempotency_key")?),
+            (2, Field::Bytes(bytes)) => {
+                key = text(bytes, "idempotency_key")?;
+                Ok(())
+            }
             _ => Ok(()),
         })?;
         let idempotency = match key {
