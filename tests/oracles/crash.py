@@ -25,7 +25,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from oracle.moments import format_us, parse_us, proto

@@ -305,7 +305,7 @@ def wire_cases(client, findings, key, memory_mib):
     wire("1 000 headers", 431, head("GET /api/v1/features HTTP/1.1", *[f"X-Pad-{i}: x" for i in range(1000)]))
     wire("space before the colon", 400, head("GET /api/v1/features HTTP/1.1", "X-Odd : 1"))
     wire("no HTTP at all", (0, 400), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 hello\r\n\r\n", half_close=True)
-    wire("HTTP/1.1 without host", (200, 400), f"GET /health HTTP/1.1\r\n\r\n".encode())
+    wire("HTTP/1.1 without host", (200, 400), b"GET /health HTTP/1.1\r\n\r\n")
     wire("body of 3 MB with its length", 413, head("POST /api/v1/features/online HTTP/1.1", "Content-Length: 3000000"), b"x" * 3_000_000, problem=True)
     wire("body of 3 MB in chunks", 413, head("POST /api/v1/features/online HTTP/1.1", "Transfer-Encoding: chunked"), *[b"8000\r\n" + b" " * 0x8000 + b"\r\n"] * 96, problem=True)
 
