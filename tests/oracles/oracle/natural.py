@@ -52,13 +52,13 @@ def cell_value(row, feature):
     return scalar(getattr(row, ARRAYS[dtype])[feature.slot], dtype)
 
 
-def packed_row(pb, schema, row, defaults=False):
-    """`(values, statuses, event_timestamps)` by name. With `defaults` an empty cell may hold one: it is read too."""
+def packed_row(pb, schema, row, defaults=()):
+    """`(values, statuses, event_timestamps)` by name. `defaults`: features whose empty cells hold their default."""
     values, statuses, moments = {}, {}, {}
     for i, feature in enumerate(schema.features):
         status = pb.FeatureStatus.Name(row.statuses[i])
         moment = row.event_timestamps_us[feature.group]
-        values[feature.name] = cell_value(row, feature) if status == "PRESENT" or defaults else None
+        values[feature.name] = cell_value(row, feature) if status == "PRESENT" or feature.name in defaults else None
         statuses[feature.name] = status
         moments[feature.name] = None if moment == LEAST_INT64 else format_us(moment)
     return values, statuses, moments
@@ -105,7 +105,7 @@ def feature(pb, message):
 
 def feature_set(message):
     return {
-        "name": message.name, "version": message.version, "features": list(message.features),
+        "name": message.name, "version": message.version, "ref": f"{message.name}@{message.version}", "features": list(message.features),
         "created_at": format_us(of_proto(message.created_at)), "names": list(message.names),
     }
 

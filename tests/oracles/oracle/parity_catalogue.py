@@ -101,7 +101,7 @@ class Catalogue(Asking):
             by_rest = self.api("PUT", "/feature-sets/{name}", {"features": content}, name="ra_set").json()
             by_grpc = natural.feature_set(self.rpc("PutFeatureSet", pb.PutFeatureSetRequest(name="ga_set", features=content)).feature_set)
             by_rest, by_grpc = by_rest.get("feature_set", by_rest), by_grpc
-            for own in ("name", "created_at"):
+            for own in ("name", "ref", "created_at"):
                 by_rest.pop(own, None), by_grpc.pop(own, None)
             self.no_lack(f"PutFeatureSet {content}", natural.lacking(by_rest, by_grpc))
         for name in ("ra_set", "ra_set@1", "ga_set@2"):

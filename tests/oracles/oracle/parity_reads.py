@@ -17,6 +17,9 @@ from .parity_ask import FEATURES, IDS, T, Asking, settled
 from .rest import quoted
 
 
+DEFAULTED = ("ra_country", "ra_risk")
+
+
 class Reads(Asking):
     def online(self):
         pb = self.pb
@@ -39,7 +42,7 @@ class Reads(Asking):
             packed = self.api("POST", "/features/online:packed", question).json()
             request = online_proto(pb, question)
             answer = self.rpc("GetOnlineFeatures", request)
-            defaults = question.get("use_defaults", False)
+            defaults = DEFAULTED if "use_defaults" in question else ()
             by_grpc = []
             for i, row in enumerate(answer.rows):
                 values, statuses, moments = natural.packed_row(pb, answer.schema, row, defaults)
@@ -84,7 +87,7 @@ class Reads(Asking):
                 if answer.HasField("header"):
                     schema = answer.header.schema
                 for row in answer.rows.rows:
-                    values, statuses, moments = natural.packed_row(pb, schema, row.features, "use_defaults" in extra)
+                    values, statuses, moments = natural.packed_row(pb, schema, row.features, DEFAULTED if "use_defaults" in extra else ())
                     by_grpc.append({
                         **dict(row.spine.entities), "timestamp": format_us(of_proto(row.spine.timestamp)), "label": row.spine.columns["label"].float64_value,
                         **values, "statuses": statuses, "event_timestamps": moments,
@@ -121,7 +124,7 @@ class Reads(Asking):
                 said = "OK"
             except grpc.RpcError as error:
                 said = error.details()
-            self.equal(f"error: {what}", answer["detail"], said)
+            self.equal(f"error: {what}", f"{answer['field']}: {answer['detail']}" if "field" in answer else answer["detail"], said)
 
 
 def online_proto(pb, question):

@@ -68,7 +68,13 @@ class Rest:
         if body is not None and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = JSON
         try:
-            self.connection.request(method, path, body=body, headers=headers, encode_chunked=hasattr(body, "__next__"))
+            try:
+                self.connection.request(method, path, body=body, headers=headers, encode_chunked=hasattr(body, "__next__"))
+            except (BrokenPipeError, ConnectionResetError):
+                # The server may answer and close before it has taken everything.
+                answer = read_answer(self.connection.sock) if self.connection.sock else Answer(0, body=b"no connection")
+                self.connection.close()
+                return answer
             response = self.connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException):
