@@ -259,7 +259,7 @@ def one_round(server, number, codes, dice, report):
     threads = [threading.Thread(target=run_writer, args=(server, writer), daemon=True) for writer in writers]
     for thread in threads:
         thread.start()
-    time.sleep(dice.uniform(0.05, 1.2))
+    time.sleep(dice.uniform(0.05, 2.0))
     server.killing = True
     server.kill()
     for thread in threads:
