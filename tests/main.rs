@@ -1,5 +1,6 @@
 //! The one integration binary: servers in this process, clients over the loopback.
 
+mod architecture;
 mod cli;
 mod conformance;
 mod promises;

@@ -19,6 +19,9 @@ use tokio::time::{Instant, timeout_at};
 /// The media type of an Arrow IPC stream.
 pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 
+/// Of a body that is too large, so much is taken before the answer.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+
 /// One JSON document, whole.
 pub struct JsonBody(pub Bytes);
 
@@ -102,11 +105,12 @@ async fn read_whole(mut body: Body, shared: &Shared) -> Result<Bytes, Refusal> {
         );
         Error::new(Kind::TooLarge, message)
     };
+    let until = Instant::now() + shared.settings.body_timeout;
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
+        discard(body, until).await;
         return Err(too_large().into());
     }
-    let until = Instant::now() + shared.settings.body_timeout;
     let mut whole: Option<BytesMut> = None;
     let mut only = Bytes::new();
     loop {
@@ -125,10 +129,24 @@ async fn read_whole(mut body: Body, shared: &Shared) -> Result<Bytes, Refusal> {
             }
         }
         if whole.as_ref().map_or(only.len(), BytesMut::len) > bytes_max {
+            drop((whole, only));
+            discard(body, until).await;
             return Err(too_large().into());
         }
     }
     Ok(whole.map_or(only, BytesMut::freeze))
+}
+
+/// Reads on for a while without keeping anything: most clients look for the answer only when they have sent all, and a
+/// connection that is closed before loses it.
+async fn discard(mut body: Body, until: Instant) {
+    let mut bytes = 0;
+    while bytes < DISCARDED_BYTES_MAX {
+        match timeout_at(until, body.frame()).await {
+            Ok(Some(Ok(frame))) => bytes += frame.data_ref().map_or(0, Bytes::len),
+            _ => return,
+        }
+    }
 }
 
 /// The pieces of a body; a caller that is silent for longer than `idle` ends it with an error.

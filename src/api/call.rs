@@ -7,7 +7,10 @@ use super::{error::Refusal, verb::Verb};
 use crate::{
     access::Caller,
     error::{Error, Kind},
-    serving::Service,
+    serving::{
+        Service,
+        online::{OnlineAnswer, OnlineRequest},
+    },
     wire::online::Envelope,
 };
 use axum::{
@@ -83,6 +86,18 @@ impl Call {
         Ok((call, message))
     }
 
+    /// Asks the service, and notes what was asked.
+    pub(super) async fn online(
+        &self,
+        service: &Service,
+        request: OnlineRequest<'_>,
+    ) -> Result<OnlineAnswer, Error> {
+        self.about(request.entities.first());
+        let answer = service.online(&self.caller, request).await?;
+        self.read(answer.plan.features.len(), answer.rows);
+        Ok(answer)
+    }
+
     /// What stands around an online answer to this call.
     pub(super) fn envelope(&self, service: &Service) -> Envelope<'_> {
         let bytes_max = service.limits.reply_bytes_max;
@@ -101,8 +116,10 @@ impl Call {
     }
 
     /// Notes whom the call is about, for the log. Only the first is kept.
-    pub fn about(&self, entity_id: &str) {
-        self.notes.entity_id.get_or_init(|| entity_id.to_owned());
+    pub fn about(&self, entity_id: Option<&str>) {
+        if let Some(entity_id) = entity_id {
+            self.notes.entity_id.get_or_init(|| entity_id.to_owned());
+        }
     }
 }
 

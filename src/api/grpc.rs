@@ -55,8 +55,7 @@ impl FeatureService for Features {
     async fn get_online_features(&self, request: Request<online::Request>) -> Answer<online::Reply> {
         let (call, request) = Call::split(request)?;
         let parts = request.parts()?;
-        let answer = self.0.service.online(&call.caller, parts.to_online()?).await?;
-        call.read(answer.plan.features.len(), answer.rows);
+        let answer = call.online(&self.0.service, parts.to_online()?).await?;
         Ok(Response::new(online::Reply::new(answer, parts.schema_id, &call.envelope(&self.0.service))?))
     }
 

@@ -126,15 +126,17 @@ impl HttpBody for StreamBody {
             Err(panic) => this.refuse(super::gate::panicked(&*panic, &this.record.request_id)),
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(frame)) => {
+                // A body that knows its end is not asked again after its last frame.
+                let ended = this.inner.as_ref().is_none_or(HttpBody::is_end_stream);
                 match &frame {
-                    Some(Ok(frame)) => {
-                        if let Some(status) = frame.trailers_ref().and_then(Status::from_header_map) {
-                            this.record.code = status.code();
-                        }
+                    Some(Ok(frame)) if frame.is_trailers() && this.record.transport == Transport::Grpc => {
+                        let status = frame.trailers_ref().and_then(Status::from_header_map);
+                        this.record.code = status.map_or(Code::Unknown, |status| status.code());
                     }
                     Some(Err(_)) => this.record.code = Code::Internal,
-                    None if this.record.transport == Transport::Rest => this.record.code = Code::Ok,
-                    None => {}
+                    Some(Ok(_)) if !ended => {}
+                    _ if this.record.transport == Transport::Rest => this.record.code = Code::Ok,
+                    _ => {}
                 }
                 Poll::Ready(frame)
             }

@@ -50,15 +50,13 @@ pub(super) fn with_fallbacks(router: Router) -> Router {
 
 async fn get_online_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let request = online::JsonRequest::read(&body)?;
-    let answer = shared.service.online(&call.caller, request.to_online(&request.entities())?).await?;
-    call.read(answer.plan.features.len(), answer.rows);
+    let answer = call.online(&shared.service, request.to_online(&request.entities())?).await?;
     Ok(json(online::write_json(&answer, &request, &call.envelope(&shared.service))?))
 }
 
 async fn get_online_features_packed(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let (request, envelope) = (online::JsonRequest::read_packed(&body)?, call.envelope(&shared.service));
-    let answer = shared.service.online(&call.caller, request.to_online(&request.entities())?).await?;
-    call.read(answer.plan.features.len(), answer.rows);
+    let answer = call.online(&shared.service, request.to_online(&request.entities())?).await?;
     let reply = online::Reply::new(answer, request.schema_id, &envelope)?;
     Ok(json(online::write_packed(&reply, envelope.bytes_max)?))
 }

@@ -41,6 +41,16 @@ pub enum Entities<'a> {
     Columns(&'a [(&'a str, Vec<&'a str>)]),
 }
 
+impl<'a> Entities<'a> {
+    /// The first id, which stands for all of them in a log line.
+    pub fn first(&self) -> Option<&'a str> {
+        match self {
+            Self::Ids(ids) => ids.first().copied(),
+            Self::Columns(columns) => columns.first().and_then(|(_, ids)| ids.first().copied()),
+        }
+    }
+}
+
 /// Rows of groups as they were found, with all that is needed to judge them.
 #[derive(Debug)]
 pub struct OnlineAnswer {
