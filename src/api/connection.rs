@@ -29,6 +29,9 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 
+/// For so long a drain waits for a head that may be on its way.
+const ON_ITS_WAY_MS: u64 = 500;
+
 /// The first line of a connection of HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
@@ -93,6 +96,12 @@ impl Watch {
             }
             _ => None,
         }
+    }
+
+    /// Whether a request seems to be on its way: a connection just made, or a head that has begun to come.
+    pub fn expects_request(&self) -> bool {
+        let since_ms = self.since_ms.load(Relaxed);
+        self.phase.load(Relaxed) == HEAD && self.ms(Instant::now()).saturating_sub(since_ms) < ON_ITS_WAY_MS
     }
 
     fn enter(&self, phase: u8, now: Instant) {

@@ -25,6 +25,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long accepting rests after an error that is not one connection's own, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// So many connections are still taken after the signal to stop, so that a flood of them cannot put off the end.
+const LATE_CONNECTIONS_MAX: usize = 1_024;
+/// How often a draining connection is looked at for a request on its way.
+const DRAIN_STEP: Duration = Duration::from_millis(5);
 /// How often a connection is looked after.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -108,11 +112,14 @@ async fn accept(listener: &TcpListener, gate: &Gate, stop: &CancellationToken) -
     let slots = Arc::new(Semaphore::new(settings.connections_max));
     let builder = Arc::new(builder(settings));
     let connections = Connections { all: TaskTracker::new(), cut: CancellationToken::new() };
-    loop {
+    let mut late = 0;
+    while late < LATE_CONNECTIONS_MAX {
+        late += usize::from(stop.is_cancelled());
+        // What the kernel has taken already is taken here too, before a stop is obeyed: its clients have sent requests.
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -161,7 +168,7 @@ async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Ga
                 }
                 return;
             }
-            () = stop.cancelled(), if !draining => {
+            () = drained(&stop, &watch), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -170,6 +177,14 @@ async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Ga
                 return;
             },
         }
+    }
+}
+
+/// Until a connection may be told to end: a request that its client has sent by now is still taken.
+async fn drained(stop: &CancellationToken, watch: &Watch) {
+    stop.cancelled().await;
+    while watch.expects_request() {
+        tokio::time::sleep(DRAIN_STEP).await;
     }
 }
 

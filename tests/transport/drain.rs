@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 #[tokio::test]
 async fn a_drain_answers_what_is_under_way() {
     let app = TestApp::start().await.with_country().await;
-    app.door().delay_ms.store(300, Relaxed);
+    app.door().delay_ms.store(1_000, Relaxed);
     let (rest, grpc, address) = (app.rest(), app.grpc().await, app.address());
     let body = json!({"features": ["country"], "entity_ids": ["u1"]});
     let request = GetOnlineFeaturesRequest {
@@ -27,7 +27,9 @@ async fn a_drain_answers_what_is_under_way() {
         async move { grpc.get_online_features(request).await }
     }));
     let stopped = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while app.door().reads.load(Relaxed) < 40 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         let started = Instant::now();
         app.stop().await;
         started.elapsed()
@@ -41,6 +43,18 @@ async fn a_drain_answers_what_is_under_way() {
     }
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(TcpStream::connect(address).await.is_err(), "nothing new is taken");
+}
+
+#[tokio::test]
+async fn a_connection_that_was_just_made_is_still_answered() {
+    let app = TestApp::start().await;
+    let stop = app.app().stop();
+    let mut raw = app.raw().await;
+    stop.cancel();
+    raw.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert!(raw.answer().await.starts_with("HTTP/1.1 200 "));
+    assert_eq!(raw.answer().await, "", "one answer, then the end");
+    app.stop().await;
 }
 
 #[tokio::test]
