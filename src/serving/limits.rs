@@ -1,4 +1,7 @@
 //! Bounds on what one call may ask for. All are settings under `limits:`.
+//!
+//! How great a value itself may be (`feature::value`, `feature::json`) is no setting: whatever one server took, every other
+//! must be able to hold and to give.
 
 use crate::feature::Duration;
 use serde::Deserialize;
@@ -23,8 +26,6 @@ pub struct Limits {
     pub line_bytes_max: usize,
     /// Bytes of one row's values.
     pub row_bytes_max: usize,
-    /// Nesting of JSON values and bodies.
-    pub json_depth_max: usize,
     /// How far event timestamps, `as_of` and spine times may lie ahead of the clock.
     pub future_max: FutureMax,
     /// Size / slide of a window.
@@ -61,7 +62,6 @@ impl Default for Limits {
             body_bytes_max: 1 << 20,
             line_bytes_max: 1 << 20,
             row_bytes_max: 1 << 20,
-            json_depth_max: 32,
             future_max: FutureMax(Duration::from_secs(300)),
             window_slides_max: 360,
             group_columns_max: 4_096,

@@ -138,7 +138,6 @@ async fn bad_definitions_name_their_field() {
             (one("x__status", json!({})), "features[0].name"),
             (one("x", json!({"group": "no way"})), "features[0].group"),
             (one("x", json!({"entity_type": ""})), "features[0].entity_type"),
-            (one("x", json!({"ttl": "0s"})), "features[0].ttl"),
             (one("x", json!({"description": "d".repeat(4_097)})), "features[0].description"),
             (one("x", json!({"tags": {"a=b": "c"}})), "features[0].tags"),
             (json!({"features": [feature("x", json!({})), feature("x", json!({}))]}), "features[1].name"),

@@ -255,6 +255,10 @@ async fn a_repeat_under_one_idempotency_key_returns_the_first_answer() {
         let partial = via.write_with(&mixed, true, "k3").await.unwrap();
         assert_eq!(partial.rejected.len(), 1);
         assert_eq!(via.write_with(&mixed, true, "k3").await.unwrap(), partial);
+        let none = [profile("", 1.0, "GB", 1)];
+        let nothing = via.write_with(&none, true, "k4").await.unwrap();
+        assert_eq!((nothing.accepted, nothing.rejected.len()), (0, 1));
+        assert_eq!(via.write_with(&none, true, "k4").await.unwrap(), nothing);
         let stranger = app.key_of("stranger", &Scope::ALL).await;
         let mut stranger = with_key(via, app, &stranger).await;
         register(&mut stranger).await;

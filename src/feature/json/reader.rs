@@ -227,6 +227,11 @@ impl<'a> JsonReader<'a> {
     /// Says what was expected in place of the next value.
     pub fn refuse<T>(&mut self, expected: impl fmt::Display) -> Result<T> {
         let kind = self.peek()?;
+        match kind {
+            JsonKind::Null => self.literal("null")?,
+            JsonKind::Bool => drop(self.boolean()?),
+            _ => {}
+        }
         Err(Error::new(Kind::InvalidArgument, format!("expected {expected}, got {kind}")))
     }
 

@@ -48,12 +48,6 @@ pub(super) fn definition(definition: &FeatureDefinition, limits: &Limits) -> Res
             .map_err(|(part, why)| Error::invalid(format!("window.{part}"), why))?;
     }
     describing(&definition.describing)?;
-    if definition.describing.ttl.is_some_and(|ttl| ttl.micros() == 0) {
-        return Err(Error::invalid(
-            "ttl",
-            "a ttl of nothing would serve nothing; leave it out to serve for ever",
-        ));
-    }
     if let Some(default) = &definition.describing.default {
         let checked = default.clone().checked(definition.dtype, definition.allow_non_finite);
         checked.map_err(|why| Error::invalid("default", why))?;
