@@ -100,7 +100,7 @@ fn write_number(text: &str, out: &mut Vec<u8>) -> Result<()> {
         // `1.0`, `1e2` and `-0.0` are whole numbers too: JSONB cannot tell them apart either.
         write!(out, "{}", value as i64).expect("writing to a Vec");
     } else {
-        out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     }
     Ok(())
 }
@@ -119,9 +119,9 @@ mod tests {
             ("[1.0, 1e2, -0, -0.0, 0.10, 1E-7]", "[1,100,0,0,0.1,1e-7]"),
             ("9223372036854775807", "9223372036854775807"),
             ("-9223372036854775808", "-9223372036854775808"),
-            ("9223372036854775808", "9.223372036854776e18"),
+            ("9223372036854775808", "9.223372036854776e+18"),
             ("9007199254740993", "9007199254740993"),
-            ("123456789012345678901234567890", "1.2345678901234568e29"),
+            ("123456789012345678901234567890", "1.2345678901234568e+29"),
             (r#""\u00e9\u0001\/\ud83d\ude42""#, "\"é\\u0001/🙂\""),
             ("null", "null"),
         ] {

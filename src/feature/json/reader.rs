@@ -186,16 +186,14 @@ impl<'a> JsonReader<'a> {
     /// near this only looks for the end, so that a long list that is known by its text costs next to nothing.
     pub fn raw_strings(&mut self) -> Result<&'a str> {
         self.expect(JsonKind::Array)?;
-        let rest = &self.text.as_bytes()[self.at..];
-        let end = rest.iter().position(|byte| *byte == b']').map_or(rest.len(), |at| at + 1);
-        let array = &rest[..end];
-        let quotes = array.iter().filter(|byte| **byte == b'"').count();
-        if quotes % 2 != 0 || array.contains(&b'\\') {
+        let rest = &self.text[self.at..];
+        let array = &rest[..rest.find(']').map_or(rest.len(), |at| at + 1)];
+        let quotes = array.bytes().filter(|byte| *byte == b'"').count();
+        if quotes % 2 != 0 || array.contains('\\') {
             return self.raw();
         }
-        let start = self.at;
-        self.at += end;
-        Ok(&self.text[start..self.at])
+        self.at += array.len();
+        Ok(array)
     }
 
     /// As [`raw`](Self::raw), for a part of a body that is read again later and then counts its own nesting: only a

@@ -187,7 +187,7 @@ impl<'a> JsonWriter<'a> {
 
     pub fn float64(&mut self, value: f64) {
         if value.is_finite() {
-            self.raw(ryu::Buffer::new().format_finite(value).as_bytes());
+            self.raw(zmij::Buffer::new().format_finite(value).as_bytes());
         } else {
             self.string(non_finite(value));
         }
@@ -195,7 +195,7 @@ impl<'a> JsonWriter<'a> {
 
     pub fn float32(&mut self, value: f32) {
         if value.is_finite() {
-            self.raw(ryu::Buffer::new().format_finite(value).as_bytes());
+            self.raw(zmij::Buffer::new().format_finite(value).as_bytes());
         } else {
             self.string(non_finite(value.into()));
         }

@@ -69,12 +69,12 @@ impl Reply {
 
     fn measure(&mut self, bytes_max: usize) -> Result<()> {
         let layout = Layout::of(&self.answer.plan);
-        let mut rows = RowWriter::new(&self.answer, layout);
         let around = self.around_len(layout);
         let mut len = around;
         if layout.has_fixed_rows() {
             len += self.answer.rows * packed_len(ROWS, layout.fixed_len);
         } else {
+            let mut rows = RowWriter::new(&self.answer, layout);
             self.row_lens.reserve_exact(self.answer.rows);
             for row in 0..self.answer.rows {
                 let row_len = rows.judge(row).len();
