@@ -72,7 +72,7 @@ pub(super) async fn answer(
     query.finish()?;
     let patience = shared.patience(call);
     let answer = serve_rest(&shared.service, &call.caller, request, spine, format, patience).await?;
-    Ok(respond(answer, format, call.request_id.as_str().to_owned()))
+    Ok(respond(answer, format, call.clone()))
 }
 
 impl Shared {
@@ -118,7 +118,7 @@ fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, Refusal>
     })
 }
 
-fn respond(answer: RestAnswer, format: BatchFormat, request_id: String) -> Response {
+fn respond(answer: RestAnswer, format: BatchFormat, call: Call) -> Response {
     let content_type = match format {
         BatchFormat::Json => "application/json",
         BatchFormat::Lines => NDJSON,
@@ -128,7 +128,7 @@ fn respond(answer: RestAnswer, format: BatchFormat, request_id: String) -> Respo
     let mut head = HeaderMap::new();
     head.insert(SETTLED_AT, value(answer.settled_at));
     head.insert(REPEATABLE, value(answer.repeatable));
-    let body = StreamBody::new(frames(answer.body, head.clone(), format, request_id));
+    let body = StreamBody::new(frames(answer.body, answer.features, head.clone(), format, call));
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -140,13 +140,15 @@ fn respond(answer: RestAnswer, format: BatchFormat, request_id: String) -> Respo
 /// The body's frames: rows, then trailers; or rows, then what went wrong.
 fn frames(
     body: impl Stream<Item = Result<Output>> + Send + 'static,
+    features: usize,
     head: HeaderMap,
     format: BatchFormat,
-    request_id: String,
+    call: Call,
 ) -> impl Stream<Item = Result<Frame<Bytes>>> + Send + 'static {
     body.flat_map(move |output| match output {
         Ok(Output::Bytes(bytes)) => stream::iter([Ok(Frame::data(bytes))]).boxed(),
         Ok(Output::End(summary)) => {
+            call.read(features, summary.rows);
             let mut trailers = head.clone();
             for (name, text) in Output::trailers(&summary) {
                 trailers.insert(HeaderName::from_static(name), value(text));
@@ -154,7 +156,7 @@ fn frames(
             stream::iter([Ok(Frame::trailers(trailers))]).boxed()
         }
         Err(error) if format == BatchFormat::Lines => {
-            let mut line = Refusal::from(error.clone()).problem(&request_id);
+            let mut line = Refusal::from(error.clone()).problem(call.request_id.as_str());
             line.push(b'\n');
             let cut = async move {
                 tokio::time::sleep(LAST_LINE_TIME).await;

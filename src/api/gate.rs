@@ -11,7 +11,10 @@ use super::{
     verb::{GRPC_PREFIX, Transport, Verb},
 };
 use crate::{access::Scope, error::Error};
-use axum::{Router, body::Body};
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::Incoming;
@@ -57,7 +60,11 @@ impl Gate {
                 match deadline::within(deadline, handled).await {
                     Some(Ok(Ok(response))) => {
                         let response = record.answered(response);
-                        if stream && record.code == Code::Ok {
+                        let streams = match record.transport {
+                            Transport::Grpc => stream,
+                            Transport::Rest => response.body().size_hint().exact().is_none(),
+                        };
+                        if streams && record.code == Code::Ok {
                             return Ok(streamed(response, record, deadline));
                         }
                         response

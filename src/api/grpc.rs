@@ -70,6 +70,7 @@ impl FeatureService for Features {
         let (service, caller) = (self.0.service.clone(), call.caller.clone());
         let request_id = call.request_id.as_str().to_owned();
         let answers = historical::serve_grpc(service, caller, request_id, requests, self.0.patience(&call));
+        let answers = answers.inspect_ok(move |part| call.read_part(part));
         Ok(Response::new(answers.map_err(Status::from).boxed()))
     }
 
@@ -143,6 +144,7 @@ impl FeatureService for Features {
     ) -> Answer<Self::StreamWriteFeaturesStream> {
         let (call, requests) = Call::split(request)?;
         let outcomes = write::write_stream(self.0.service.clone(), call.caller.clone(), requests);
+        let outcomes = outcomes.inspect_ok(move |outcome| call.wrote(outcome.accepted));
         Ok(Response::new(outcomes.map_ok(write::stream_outcome_to).boxed()))
     }
 

@@ -60,6 +60,8 @@ pub enum BatchFormat {
 
 /// An answer whose head is known.
 pub struct Answer {
+    /// Features in a row.
+    pub features: usize,
     pub settled_at: Timestamp,
     pub repeatable: bool,
     pub body: BoxStream<'static, Result<Output>>,
@@ -102,6 +104,7 @@ pub async fn serve(
     names::check(set.plan(), &request.columns)?;
     let call = RestCall { limits: service.limits.clone(), set: Arc::new(set), request, format, patience };
     let (settled_at, repeatable) = (call.set.settled_at(), call.set.is_repeatable());
+    let features = call.set.plan().features.len();
     let duplex = matches!(spine, BatchSpine::Lines(_)) && format == BatchFormat::Lines;
     let mut messages = call.start(spine);
     let head_wait = if duplex { HEAD_WAIT } else { Duration::MAX };
@@ -110,7 +113,7 @@ pub async fn serve(
         Err(_) => None,
     };
     let body = stream::iter(first.map(Ok)).chain(messages).boxed();
-    Ok(Answer { settled_at, repeatable, body })
+    Ok(Answer { features, settled_at, repeatable, body })
 }
 
 struct RestCall {
