@@ -104,7 +104,7 @@ fn details(feature: &proto::Feature) -> comfy_table::Table {
     let time = |at: &Option<prost_types::Timestamp>| at.as_ref().map(|at| from_proto(at).to_string());
     let mut tags: Vec<_> = definition.tags.iter().map(|(tag, value)| format!("{tag}={value}")).collect();
     tags.sort();
-    let default = definition.default_value.as_ref().and_then(|default| value::from_proto(default));
+    let default = definition.default_value.as_ref().and_then(value::from_proto);
     let rows = [
         ("entity type", Some(definition.entity_type.clone())),
         ("dtype", Some(shape::dtype(definition.dtype()).to_owned())),

@@ -44,7 +44,7 @@ fn feature_members(w: &mut JsonWriter<'_>, feature: &proto::Feature) {
     let mut tags: Vec<_> = definition.tags.iter().collect();
     tags.sort();
     w.key("tags").object(|w| tags.iter().for_each(|(tag, value)| w.key(tag).string(value)));
-    let default = definition.default_value.as_ref().and_then(|default| value::from_proto(default));
+    let default = definition.default_value.as_ref().and_then(value::from_proto);
     w.key("default").value(default.as_ref());
     w.key("allow_non_finite").boolean(definition.allow_non_finite);
     w.key("revision").uint(feature.revision);

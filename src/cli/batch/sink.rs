@@ -45,7 +45,7 @@ pub(super) struct Sink {
 enum Writer {
     /// Made with the first rows, which tell the columns.
     Parquet(File, Option<Box<ParquetWriter>>),
-    Csv(csv::Writer<Box<dyn Write + Send>>, bool),
+    Csv(Box<csv::Writer<Box<dyn Write + Send>>>, bool),
     Ndjson(Box<dyn Write + Send>),
 }
 
@@ -75,7 +75,7 @@ impl Sink {
             })
         };
         let writer = match format {
-            Format::Csv => Writer::Csv(csv::Writer::from_writer(text(&file)?), false),
+            Format::Csv => Writer::Csv(Box::new(csv::Writer::from_writer(text(&file)?)), false),
             Format::Ndjson => Writer::Ndjson(text(&file)?),
             Format::Parquet => {
                 let file = handle(&file)?;

@@ -242,7 +242,8 @@ impl Records {
                         let field = match kind {
                             JsonKind::Null => {
                                 reader.raw()?;
-                                return Ok(take(position, name, Field::Null));
+                                take(position, name, Field::Null);
+                                return Ok(());
                             }
                             JsonKind::String => reader.string()?,
                             _ => reader.raw()?.into(),

@@ -38,8 +38,8 @@ pub(super) struct SourceRow {
 
 /// Reads a file row by row.
 pub(super) enum Source {
-    Csv(CsvSource),
-    Ndjson(NdjsonSource),
+    Csv(Box<CsvSource>),
+    Ndjson(Box<NdjsonSource>),
     Parquet(Box<ParquetSource>),
 }
 
@@ -54,8 +54,13 @@ impl Source {
     /// Of CSV or NDJSON.
     pub fn text(input: Box<dyn Read + Send>, format: Format, mut roles: Roles) -> Result<Self> {
         Ok(match format {
-            Format::Csv => Self::Csv(CsvSource::new(input, &mut roles)?),
-            _ => Self::Ndjson(NdjsonSource { lines: BufReader::new(input), roles, line: 0, bytes: 0 }),
+            Format::Csv => Self::Csv(Box::new(CsvSource::new(input, &mut roles)?)),
+            _ => Self::Ndjson(Box::new(NdjsonSource {
+                lines: BufReader::new(input),
+                roles,
+                line: 0,
+                bytes: 0,
+            })),
         })
     }
 
