@@ -166,7 +166,11 @@ impl IntoResponse for Refusal {
 
 /// The start of a text that may hold a caller's data.
 fn bounded(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MESSAGE_BYTES_MAX)]
+    let mut end = text.len().min(MESSAGE_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

@@ -88,6 +88,9 @@ pub struct RowBatch {
     pub columns: Vec<Column>,
 }
 
+/// Writes down what a caller is answered with a receipt.
+pub type AnswerWriter = Box<dyn FnOnce(&Receipt) -> Vec<u8> + Send>;
+
 /// Makes a repeated commit harmless for 24 hours.
 pub struct Idempotency {
     /// Unique within the tenant.
@@ -95,7 +98,7 @@ pub struct Idempotency {
     /// SHA-256 of the request: the same key with another one is refused with `Kind::Aborted`.
     pub fingerprint: [u8; 32],
     /// Writes down the answer that a repeat will get; stored in the same transaction.
-    pub answer: Box<dyn FnOnce(&Receipt) -> Vec<u8> + Send>,
+    pub answer: AnswerWriter,
 }
 
 /// What became of a commit.

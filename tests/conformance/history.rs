@@ -67,7 +67,7 @@ fn cell(dtype: Dtype, number: u8) -> Cell {
     let n = i64::from(number);
     let value = match dtype {
         _ if number == 0 => return Cell::Null,
-        Dtype::Bool => Value::Bool(number % 2 == 0),
+        Dtype::Bool => Value::Bool(number.is_multiple_of(2)),
         Dtype::Int64 => Value::Int64(i64::MAX - n),
         Dtype::Float64 => Value::Float64(n as f64 / 3.0),
         Dtype::Float32 => Value::Float32(n as f32 / 3.0),
@@ -112,6 +112,9 @@ pub fn run<B: Backend>(kind: Kind) {
     });
 }
 
+/// A view that stays open, what it must show, and of which groups.
+type Held = (Arc<dyn Snapshot>, Model, Vec<Arc<GroupSchema>>);
+
 struct Run<B: Backend> {
     backend: B,
     kind: Kind,
@@ -119,7 +122,7 @@ struct Run<B: Backend> {
     keys: Vec<String>,
     groups: Vec<Arc<GroupSchema>>,
     model: Model,
-    held: Vec<(Arc<dyn Snapshot>, Model, Vec<Arc<GroupSchema>>)>,
+    held: Vec<Held>,
     settled: i64,
     last_created: i64,
 }

@@ -29,9 +29,10 @@ const GROUPS: TableDefinition<u32, &[u8]> = TableDefinition::new("groups");
 /// (group, commit) to the rows that the commit wrote to the group (see `tail`).
 const TAIL: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("tail");
 const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
-/// (tenant, key) to fingerprint, created, answer.
-const IDEMPOTENCY: TableDefinition<(u32, &str), (&[u8; 32], i64, &[u8])> =
-    TableDefinition::new("idempotency");
+/// Fingerprint, created, answer.
+type Replay = (&'static [u8; 32], i64, &'static [u8]);
+/// (tenant, key) to what a repeat gets.
+const IDEMPOTENCY: TableDefinition<(u32, &str), Replay> = TableDefinition::new("idempotency");
 const IDEMPOTENCY_BY_AGE: TableDefinition<(i64, u32, &str), ()> = TableDefinition::new("idempotency_by_age");
 
 const META_FORMAT: &str = "format";

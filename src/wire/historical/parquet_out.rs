@@ -56,7 +56,7 @@ impl ParquetWriter {
         };
         writer.write(batch).map_err(Error::internal)?;
         self.batches += 1;
-        if self.batches % GROUP_BATCHES == 0 {
+        if self.batches.is_multiple_of(GROUP_BATCHES) {
             writer.flush().map_err(Error::internal)?;
         }
         Ok(())

@@ -26,11 +26,14 @@ struct Case {
     /// The order in which they are asked for.
     order: Vec<usize>,
     /// By row and group: the age and the cells, of which a row written early may have fewer.
-    rows: Vec<Vec<Option<(i64, Vec<Cell>)>>>,
+    rows: Vec<Vec<Option<AgedCells>>>,
     failed: Vec<usize>,
     max_age: Option<i64>,
     use_defaults: bool,
 }
+
+/// An age and the cells of a row.
+type AgedCells = (i64, Vec<Cell>);
 
 const GROUPS: usize = 3;
 
@@ -395,12 +398,11 @@ proptest! {
     #[test]
     fn no_bytes_make_the_request_panic(bytes in vec(any::<u8>(), 0..60)) {
         let request = Request::from(bytes::Bytes::from(bytes));
-        if let Ok(parts) = request.parts() {
-            if let Ok(online) = parts.to_online()
-                && let FeatureList::Encoded { bytes, names, .. } = online.features
-            {
-                let _ = names(bytes);
-            }
+        if let Ok(parts) = request.parts()
+            && let Ok(online) = parts.to_online()
+            && let FeatureList::Encoded { bytes, names, .. } = online.features
+        {
+            let _ = names(bytes);
         }
     }
 }

@@ -62,6 +62,7 @@ impl Ask {
         Self { features: texts(features), entities, ..Self::default() }
     }
 
+    #[expect(clippy::wrong_self_convention, reason = "the word of the contract")]
     pub fn as_of(mut self, time: impl Into<String>) -> Self {
         self.as_of = Some(time.into());
         self
