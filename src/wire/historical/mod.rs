@@ -6,11 +6,11 @@
 //!                     then disk JSON, Arrow                                    Arrow, Parquet
 //! ```
 //!
-//! [`pump`] moves them: a piece is answered when it is full, when the caller has been silent for 50 ms, or at the end. A
+//! `pump` moves them: a piece is answered when it is full, when the caller has been silent for 50 ms, or at the end. A
 //! caller that sends everything before it reads anything fills the spool's memory, then its file, never a deadlock.
 //! How the spine was cut into parts and pieces changes no row, and no byte of a file format.
 //!
-//! To add a form of spine, implement [`SpineReader`]; to add a form of answer, implement [`AnswerWriter`].
+//! To add a form of spine, implement `SpineReader`; to add a form of answer, implement `AnswerWriter`.
 
 mod arrow_in;
 mod arrow_out;
