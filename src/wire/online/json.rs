@@ -189,6 +189,7 @@ pub fn write_json(
     let mut rows = RowWriter {
         answer,
         request,
+        layout,
         json,
         cells: Vec::with_capacity(answer.plan.groups.len()),
         defaults: defaults
@@ -213,6 +214,7 @@ pub fn write_json(
 struct RowWriter<'a> {
     answer: &'a OnlineAnswer,
     request: &'a JsonRequest<'a>,
+    layout: &'a Layout,
     json: &'a JsonLayout,
     /// By the plan's groups.
     cells: Vec<GroupCells<'a>>,
@@ -250,14 +252,22 @@ impl RowWriter<'_> {
 
     fn write_values(&self, out: &mut Vec<u8>) {
         let mut writer = JsonWriter { out, int64: self.request.int64 };
-        for (position, feature) in self.answer.plan.features.iter().enumerate() {
-            writer.out.extend_from_slice(self.json.name(position));
-            let cells = &self.cells[feature.group];
-            let (column, dtype) = (feature.feature.column as usize, feature.feature.dtype);
-            match (self.answer.status(position, cells), cells.row(), self.defaults) {
-                (CellStatus::Present, Some(row), _) => writer.packed(row, column, dtype),
-                (CellStatus::Error, ..) | (_, _, None) => writer.null(),
-                (_, _, Some(defaults)) => writer.packed(defaults, position, dtype),
+        for (group, features) in &self.layout.statuses {
+            let cells = &self.cells[*group];
+            for position in features.clone() {
+                let feature = &self.answer.plan.features[position];
+                let (column, dtype) = (feature.feature.column as usize, feature.feature.dtype);
+                writer.out.extend_from_slice(self.json.name(position));
+                // Most rows are whole: no cell of them is judged alone.
+                if let GroupCells::Whole { row, .. } = cells {
+                    writer.packed(*row, column, dtype);
+                    continue;
+                }
+                match (self.answer.status(position, cells), cells.row(), self.defaults) {
+                    (CellStatus::Present, Some(row), _) => writer.packed(row, column, dtype),
+                    (CellStatus::Error, ..) | (_, _, None) => writer.null(),
+                    (_, _, Some(defaults)) => writer.packed(defaults, position, dtype),
+                }
             }
         }
     }
@@ -275,26 +285,22 @@ impl RowWriter<'_> {
     }
 
     fn write_event_timestamps(&self, out: &mut Vec<u8>) {
-        let mut texts = Vec::with_capacity(32 * self.cells.len());
-        let mut ends = Vec::with_capacity(self.cells.len());
-        for cells in &self.cells {
-            match cells.event() {
-                Some(event) => {
-                    texts.push(b'"');
-                    Timestamp::from_stored(event).write_rfc3339(&mut texts);
-                    texts.push(b'"');
-                }
-                None => texts.extend_from_slice(b"null"),
+        let mut text = Vec::with_capacity(32);
+        for (group, features) in &self.layout.statuses {
+            let cells = &self.cells[*group];
+            text.clear();
+            if let Some(event) = cells.event() {
+                text.push(b'"');
+                Timestamp::from_stored(event).write_rfc3339(&mut text);
+                text.push(b'"');
             }
-            ends.push(texts.len());
-        }
-        let text = |group: usize| &texts[group.checked_sub(1).map_or(0, |before| ends[before])..ends[group]];
-        for (position, feature) in self.answer.plan.features.iter().enumerate() {
-            out.extend_from_slice(self.json.name(position));
-            let cells = &self.cells[feature.group];
-            match self.answer.status(position, cells) {
-                CellStatus::NotFound | CellStatus::Error => out.extend_from_slice(b"null"),
-                _ => out.extend_from_slice(text(feature.group)),
+            for position in features.clone() {
+                out.extend_from_slice(self.json.name(position));
+                let found = match cells {
+                    GroupCells::Whole { .. } => true,
+                    cells => !matches!(self.answer.status(position, cells), CellStatus::NotFound | CellStatus::Error),
+                };
+                out.extend_from_slice(if found { &text } else { b"null" });
             }
         }
     }
