@@ -6,8 +6,8 @@
 //!   rejects ◀───────────────── counts ◀──────── acknowledgements ◀──────┘
 //! ```
 //!
-//! Counts are of acknowledged rows only: what they say is on disk. Writing a file again is harmless, because a row equal
-//! to what is there is unchanged.
+//! Counts are of acknowledged rows only: what they say is on disk. Writing a file again changes no answer: a row equal to
+//! the newest at its moment is unchanged, and rows that correct each other end with the same last word.
 
 mod parquet;
 mod rejects;
