@@ -2,9 +2,10 @@
 
 use super::{
     AnswerWriter, Rows, Summary,
-    columns::{Joiner, Rebatch},
+    batches::{FileRows, Rebatch},
     infer::Columnizer,
-    rest::{FileRows, Output},
+    join::Joiner,
+    rest::Output,
     typed::{reply, summary_message},
 };
 use crate::{
@@ -182,9 +183,11 @@ impl AnswerWriter for ArrowFileWriter {
     }
 
     fn message(&mut self) -> Result<Option<Output>> {
-        if let Some(batch) = self.rows.batch(self.summary.is_some())? {
+        while self.chunk.is_empty() {
+            let Some(batch) = self.rows.batch(self.summary.is_some())? else { break };
             self.write(&batch)?;
-        } else if self.summary.is_some() && !mem::replace(&mut self.ended, true) {
+        }
+        if self.chunk.is_empty() && self.summary.is_some() && !mem::replace(&mut self.ended, true) {
             let encoder = self.encoder.take().ok_or_else(|| Error::internal("an answer without a schema"))?;
             for buffer in encoder.finish().map_err(Error::internal)? {
                 self.chunk.extend_from_slice(&buffer);

@@ -1,6 +1,6 @@
 //! Answers as JSON: one document, or a row a line.
 
-use super::{AnswerWriter, Rows, Summary, columns::JsonColumns, rest::Output};
+use super::{AnswerWriter, Rows, Summary, plain::JsonColumns, rest::Output};
 use crate::{
     error::Result,
     feature::{CellStatus, Timestamp},
@@ -10,6 +10,7 @@ use crate::{
     wire::json::{Int64Form, JsonWriter},
 };
 use arrow::array::StringArray;
+use bytes::Bytes;
 use std::{collections::VecDeque, mem, sync::Arc};
 
 /// A message is about this long.
@@ -30,6 +31,9 @@ pub(super) struct JsonAnswerWriter {
     int64: Int64Form,
     rows: Option<Pending>,
     chunk: Vec<u8>,
+    /// The document's beginning was written.
+    opened: bool,
+    /// The first row was written.
     begun: bool,
     summary: Option<Summary>,
     ended: bool,
@@ -57,6 +61,7 @@ impl JsonAnswerWriter {
             int64,
             rows: None,
             chunk: Vec::new(),
+            opened: false,
             begun: false,
             summary: None,
             ended: false,
@@ -102,9 +107,6 @@ impl JsonAnswerWriter {
         if self.form == JsonForm::Lines {
             return;
         }
-        if !self.begun {
-            self.chunk.extend_from_slice(b"{\"rows\":[");
-        }
         self.chunk.extend_from_slice(b"],\"settled_at\":");
         let plan = self.set.plan();
         let mut writer = JsonWriter::new(&mut self.chunk);
@@ -143,8 +145,13 @@ impl AnswerWriter for JsonAnswerWriter {
         Ok(())
     }
 
+    fn greeting(&self) -> Option<Output> {
+        Some(Output::Bytes(Bytes::new()))
+    }
+
     fn message(&mut self) -> Result<Option<Output>> {
-        if self.form == JsonForm::Document && !self.begun && self.rows.is_some() && self.chunk.is_empty() {
+        let due = self.rows.is_some() || self.summary.is_some();
+        if self.form == JsonForm::Document && due && !mem::replace(&mut self.opened, true) {
             self.chunk.extend_from_slice(b"{\"rows\":[");
         }
         if let Some(mut pending) = self.rows.take() {

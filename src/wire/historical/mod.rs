@@ -14,13 +14,15 @@
 
 mod arrow_in;
 mod arrow_out;
-mod columns;
+mod batches;
 mod grpc;
 mod infer;
+mod join;
 mod json_in;
 mod json_out;
 mod names;
 mod parquet_out;
+mod plain;
 mod pump;
 mod request;
 mod rest;
@@ -113,6 +115,11 @@ trait AnswerWriter: Send + 'static {
 
     /// Takes the next rows.
     fn push(&mut self, rows: Rows, spine: &Spine, answer: Answer) -> Result<()>;
+
+    /// What to send to a caller that is silent before its first row, because it may be waiting for the answer's head.
+    fn greeting(&self) -> Option<Self::Message> {
+        None
+    }
 
     /// No more rows come.
     fn finish(&mut self, summary: Summary) -> Result<()>;

@@ -1,10 +1,6 @@
 //! Answers as a Parquet file.
 
-use super::{
-    AnswerWriter, Rows, Summary,
-    arrow_out::metadata,
-    rest::{FileRows, Output},
-};
+use super::{AnswerWriter, Rows, Summary, arrow_out::metadata, batches::FileRows, rest::Output};
 use crate::{
     error::{Error, Result},
     serving::historical::{Answer, Spine, TrainingSet},

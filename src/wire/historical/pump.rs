@@ -144,9 +144,9 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
             spool.ended().await?;
             self.writer.begin(spool.hash());
         }
-        let mut rows = 0;
+        let (mut rows, mut greeted) = (0, false);
         loop {
-            let taken = match self.next_parts(&spool).await? {
+            let taken = match self.next_parts(&spool, greeted).await? {
                 Next::Parts(parts) => {
                     self = self
                         .compute(move |pump| parts.into_iter().try_for_each(|part| pump.reader.push(part)))
@@ -155,7 +155,14 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
                         || self.reader.rows() >= self.set.rows_max();
                     is_full.then(|| self.reader.take())
                 }
-                Next::Silence => Some(self.reader.take()),
+                Next::Silence if self.reader.rows() > 0 => Some(self.reader.take()),
+                Next::Silence => {
+                    if let Some(greeting) = self.writer.greeting().filter(|_| rows == 0) {
+                        outlet.send(greeting, self.patience.message, &spool).await?;
+                    }
+                    greeted = true;
+                    None
+                }
                 Next::End => {
                     self = self.compute(|pump| pump.reader.finish()).await?;
                     let last = self.reader.take();
@@ -178,8 +185,9 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
         self.send(&spool, outlet).await.map(drop)
     }
 
-    async fn next_parts(&mut self, spool: &Spool<R::Part>) -> Result<Next<R::Part>> {
-        let pending = self.reader.rows() > 0 && self.answering == Answering::Promptly;
+    async fn next_parts(&mut self, spool: &Spool<R::Part>, greeted: bool) -> Result<Next<R::Part>> {
+        let prompt = self.answering == Answering::Promptly;
+        let pending = prompt && (self.reader.rows() > 0 || !greeted);
         let patience = if pending { SILENCE } else { self.patience.part };
         match tokio::time::timeout(patience, spool.take()).await {
             Ok(parts) => Ok(parts?.map_or(Next::End, Next::Parts)),

@@ -1,11 +1,9 @@
 //! A training set over REST: the body's form in, the accepted form out.
 
 use super::{
-    AnswerWriter, BatchRequest, Rows, SpineReader, Summary,
+    AnswerWriter, BatchRequest, SpineReader, Summary,
     arrow_in::{ArrowFraming, ArrowReader},
-    arrow_out::{ArrowFileWriter, metadata},
-    columns::{Joiner, Rebatch},
-    infer::Columnizer,
+    arrow_out::ArrowFileWriter,
     json_in::{Framing, JsonRowReader},
     json_out::{JsonAnswerWriter, JsonForm},
     names,
@@ -16,28 +14,14 @@ use crate::{
     access::Caller,
     error::{Error, Kind, Result},
     feature::Timestamp,
-    serving::{
-        Service,
-        historical::{Answer as FeatureAnswer, Spine, TrainingSet},
-    },
+    serving::{Limits, Service, historical::TrainingSet},
 };
-use arrow::array::{Array, RecordBatch, StringArray};
 use bytes::{Bytes, BytesMut};
 use futures_util::{
     Stream, StreamExt,
     stream::{self, BoxStream},
 };
-use std::{collections::VecDeque, sync::Arc, time::Duration};
-
-/// How long an answer's head waits for its first rows, while the caller may be waiting for the head.
-const HEAD_WAIT: Duration = Duration::from_millis(100);
-/// The first rows that decide on the columns of JSON rows: at most so many, of at most so many bytes.
-const INFER_ROWS: usize = 65_536;
-const INFER_BYTES: usize = 16 << 20;
-/// Cells and rows of a batch of a file.
-const BATCH_CELLS: usize = 1 << 21;
-const BATCH_ROWS_MAX: usize = 65_536;
-const BATCH_ROWS_MIN: usize = 1_024;
+use std::sync::Arc;
 
 /// The spine of a request.
 pub enum BatchSpine {
@@ -105,19 +89,16 @@ pub async fn serve(
     let call = RestCall { limits: service.limits.clone(), set: Arc::new(set), request, format, patience };
     let (settled_at, repeatable) = (call.set.settled_at(), call.set.is_repeatable());
     let features = call.set.plan().features.len();
-    let duplex = matches!(spine, BatchSpine::Lines(_)) && format == BatchFormat::Lines;
     let mut messages = call.start(spine);
-    let head_wait = if duplex { HEAD_WAIT } else { Duration::MAX };
-    let first = match tokio::time::timeout(head_wait, messages.next()).await {
-        Ok(first) => first.transpose()?,
-        Err(_) => None,
-    };
+    // The head waits for the first rows or the first silence, so that an error before them has its status.
+    let first = messages.next().await.transpose()?;
+    let first = first.filter(|output| !matches!(output, Output::Bytes(bytes) if bytes.is_empty()));
     let body = stream::iter(first.map(Ok)).chain(messages).boxed();
     Ok(Answer { features, settled_at, repeatable, body })
 }
 
 struct RestCall {
-    limits: Arc<crate::serving::Limits>,
+    limits: Arc<Limits>,
     set: Arc<TrainingSet>,
     request: BatchRequest,
     format: BatchFormat,
@@ -215,87 +196,4 @@ async fn first_line(
         return Err(Error::invalid("spine", message));
     }
     Ok((request, stream::iter([Ok(rest)]).chain(lines).boxed()))
-}
-
-/// Rows on their way into a file: batches of one size and one schema, whatever the pieces were.
-pub(super) struct FileRows {
-    pub joiner: Joiner,
-    columnizer: Columnizer,
-    features: usize,
-    /// JSON rows that came before enough were there to know their columns.
-    undecided: VecDeque<(StringArray, Spine, FeatureAnswer)>,
-    decided: bool,
-    batches: Option<Rebatch>,
-}
-
-impl FileRows {
-    pub fn new(set: &TrainingSet, details: bool) -> Self {
-        let plan = set.plan().clone();
-        Self {
-            features: plan.features.len() * if details { 3 } else { 1 },
-            joiner: Joiner::new(plan, details, metadata(set)),
-            columnizer: Columnizer::default(),
-            undecided: VecDeque::new(),
-            decided: false,
-            batches: None,
-        }
-    }
-
-    pub fn push(&mut self, rows: Rows, spine: &Spine, answer: FeatureAnswer) -> Result<()> {
-        match rows {
-            Rows::Json(texts) if !self.decided => {
-                self.undecided.push_back((texts, spine.clone(), answer));
-                let rows: usize = self.undecided.iter().map(|(texts, ..)| texts.len()).sum();
-                let bytes: usize = self.undecided.iter().map(|(texts, ..)| texts.value_data().len()).sum();
-                if rows >= INFER_ROWS || bytes >= INFER_BYTES { self.decide() } else { Ok(()) }
-            }
-            rows => self.join(rows, spine, &answer),
-        }
-    }
-
-    pub fn finish(&mut self) -> Result<()> {
-        if self.decided { Ok(()) } else { self.decide() }
-    }
-
-    /// The next batch that is full, or whatever is left at the end.
-    pub fn batch(&mut self, at_end: bool) -> Result<Option<RecordBatch>> {
-        let Some(batches) = &mut self.batches else { return Ok(None) };
-        match batches.full()? {
-            None if at_end => batches.rest(),
-            full => Ok(full),
-        }
-    }
-
-    fn decide(&mut self) -> Result<()> {
-        self.decided = true;
-        let undecided = std::mem::take(&mut self.undecided);
-        if let Some((_, spine, _)) = undecided.front() {
-            let (mut rows, mut bytes) = (0, 0);
-            // Counted row by row, so that the same spine has the same columns however it came.
-            let first = undecided.iter().flat_map(|(texts, ..)| texts.iter().flatten()).take_while(|text| {
-                rows += 1;
-                bytes += text.len();
-                rows == 1 || (rows <= INFER_ROWS && bytes <= INFER_BYTES)
-            });
-            self.columnizer.infer_json(first, &spine.names.time)?;
-        }
-        for (texts, spine, answer) in undecided {
-            self.join(Rows::Json(texts), &spine, &answer)?;
-        }
-        Ok(())
-    }
-
-    fn join(&mut self, rows: Rows, spine: &Spine, answer: &FeatureAnswer) -> Result<()> {
-        let mut at = 0;
-        for batch in self.columnizer.batches(rows, spine)? {
-            let cells = batch.num_columns() + self.features;
-            let batches = self.batches.get_or_insert_with(|| {
-                let rows_max = (BATCH_CELLS / cells.max(1)).max(1).ilog2();
-                Rebatch::new((1 << rows_max).clamp(BATCH_ROWS_MIN, BATCH_ROWS_MAX))
-            });
-            batches.push(self.joiner.join(&batch, answer, at)?);
-            at += batch.num_rows();
-        }
-        Ok(())
-    }
 }

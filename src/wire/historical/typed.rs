@@ -2,8 +2,8 @@
 
 use super::{
     AnswerWriter, Piece, Rows, SpineReader, Summary,
-    columns::SpineRowsFromArrow,
     names::{AddedNames, ColumnNames},
+    plain::SpineRowsFromArrow,
     spool::Part,
 };
 use crate::{
@@ -236,8 +236,9 @@ impl AnswerWriter for TypedWriter {
                     );
                     return Err(Error::new(Kind::TooLarge, message));
                 }
-                self.rows.extend(row.spine);
-                self.rows.rotate_right(1);
+                if let Some(spine) = row.spine {
+                    self.rows.push_front(spine);
+                }
                 break;
             }
             bytes += row_bytes;
