@@ -1,6 +1,7 @@
 """The bad-input table through REST: what a client library can send (`cases`) and what only a socket can (`wire_cases`)."""
 
 import gzip
+import http.client
 import io
 import json
 import socket
@@ -11,6 +12,7 @@ from . import rest
 from .bad_setup import PAST, in_minutes, judge_rest, registration
 
 BODY_BYTES_MAX = 1 << 20
+KEPT_TRIES = 30
 
 
 def row(values, entity_id="u1", at=PAST, entity_type="user", **more):
@@ -309,6 +311,8 @@ def wire_cases(client, findings, key, memory_mib):
     wire("body of 3 MB with its length", 413, head("POST /api/v1/features/online HTTP/1.1", "Content-Length: 3000000"), b"x" * 3_000_000, problem=True)
     wire("body of 3 MB in chunks", 413, head("POST /api/v1/features/online HTTP/1.1", "Transfer-Encoding: chunked"), *[b"8000\r\n" + b" " * 0x8000 + b"\r\n"] * 96, problem=True)
 
+    kept_connections(host, key, findings)
+
     before = memory_mib()
     bomb = io.BytesIO()
     with gzip.GzipFile(fileobj=bomb, mode="wb", compresslevel=9) as file:
@@ -329,6 +333,29 @@ def wire_cases(client, findings, key, memory_mib):
         thread.start()
     for thread in slow:
         thread.join()
+
+
+def kept_connections(host, key, findings):
+    """After a refused call whose body was not wanted, the connection serves on, or its end was announced."""
+    refused = {
+        "405": ("PUT", "/api/v1/features/online", b"{}", {}), "401": ("POST", "/api/v1/features/online", b"x" * 1000, {"X-API-Key": "no"}),
+        "404": ("POST", "/api/v1/nothing", b"x" * 1000, {}), "415": ("POST", "/api/v1/features/online", b"x" * 100, {"Content-Type": "text/plain"}),
+    }
+    for what, (method, path, body, headers) in refused.items():
+        lost = 0
+        for _ in range(KEPT_TRIES):
+            connection = http.client.HTTPConnection(host, timeout=10)
+            connection.request(method, path, body, {"X-API-Key": key, "Content-Type": rest.JSON, **headers})
+            answer = connection.getresponse()
+            answer.read()
+            if not answer.will_close:
+                try:
+                    connection.request("GET", "/api/v1/features", headers={"X-API-Key": key})
+                    connection.getresponse().read()
+                except (OSError, http.client.HTTPException):
+                    lost += 1
+            connection.close()
+        findings.add(f"a second call on the connection after {what}", "REST", "served, or the end announced", f"{lost} of {KEPT_TRIES} lost", lost == 0)
 
 
 def never_reads(host, key, findings, memory_mib):

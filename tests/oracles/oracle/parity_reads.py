@@ -62,7 +62,7 @@ class Reads(Asking):
         short = self.grpc.unary("GetOnlineFeatures", held)
         self.report.check("a held schema is left out", not short.HasField("schema") and short.schema_id == held.schema_id)
         text = self.rest.good("POST", "/features/online", {**questions["as_of between"], "features": ["ra_a_int64"], "int64": "string"}).json()
-        self.report.equal('"int64": "string"', "5", text["results"][0]["values"]["ra_a_int64"])
+        self.report.equal('"int64": "string"', "9223372036854775807", text["results"][0]["values"]["ra_a_int64"])
 
     def training_sets(self):
         pb = self.pb

@@ -68,6 +68,16 @@ class Rest:
         if body is not None and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = JSON
         try:
+            return self._exchange(method, path, body, headers)
+        except http.client.RemoteDisconnected:
+            # A kept connection may be closed by the server at any moment: what every client does then.
+            if hasattr(body, "__next__"):
+                raise
+            self.connection.close()
+            return self._exchange(method, path, body, headers)
+
+    def _exchange(self, method, path, body, headers):
+        try:
             try:
                 self.connection.request(method, path, body=body, headers=headers, encode_chunked=hasattr(body, "__next__"))
             except (BrokenPipeError, ConnectionResetError):
