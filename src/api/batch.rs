@@ -29,6 +29,9 @@ use std::time::Duration;
 
 const SETTLED_AT: HeaderName = HeaderName::from_static("x-larder-settled-at");
 const REPEATABLE: HeaderName = HeaderName::from_static("x-larder-repeatable");
+const FEATURES: HeaderName = HeaderName::from_static("x-larder-features");
+/// Longest list of versions that goes into a header, in bytes; a longer one is left out.
+const FEATURES_BYTES_MAX: usize = 4 << 10;
 /// What stands in the trailers, for clients that ask for them with `TE: trailers`.
 const TRAILERS: &str = "x-larder-settled-at, x-larder-repeatable, x-larder-rows, x-larder-spine-hash";
 /// For the last line to leave before the connection is cut.
@@ -128,12 +131,14 @@ fn respond(answer: RestAnswer, format: BatchFormat, call: Call) -> Response {
     let mut head = HeaderMap::new();
     head.insert(SETTLED_AT, value(answer.settled_at));
     head.insert(REPEATABLE, value(answer.repeatable));
+    let versions = Some(&answer.versions).filter(|versions| versions.len() <= FEATURES_BYTES_MAX).map(value);
     let body = StreamBody::new(frames(answer.body, answer.features, head.clone(), format, call));
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(header::TRAILER, HeaderValue::from_static(TRAILERS));
     headers.extend(head);
+    headers.extend(versions.map(|versions| (FEATURES, versions)));
     response
 }
 

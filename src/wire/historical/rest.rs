@@ -48,6 +48,8 @@ pub struct Answer {
     pub features: usize,
     pub settled_at: Timestamp,
     pub repeatable: bool,
+    /// Which version each feature is: `country=profile.country@1,score=score@1`.
+    pub versions: String,
     pub body: BoxStream<'static, Result<Output>>,
 }
 
@@ -88,13 +90,16 @@ pub async fn serve(
     names::check(set.plan(), &request.columns)?;
     let call = RestCall { limits: service.limits.clone(), set: Arc::new(set), request, format, patience };
     let (settled_at, repeatable) = (call.set.settled_at(), call.set.is_repeatable());
-    let features = call.set.plan().features.len();
+    let plan = call.set.plan().clone();
+    let features = plan.features.len();
+    let versions: Vec<_> =
+        plan.features.iter().map(|feature| format!("{}={}", feature.name, feature.reference)).collect();
     let mut messages = call.start(spine);
     // The head waits for the first rows or the first silence, so that an error before them has its status.
     let first = messages.next().await.transpose()?;
     let first = first.filter(|output| !matches!(output, Output::Bytes(bytes) if bytes.is_empty()));
     let body = stream::iter(first.map(Ok)).chain(messages).boxed();
-    Ok(Answer { features, settled_at, repeatable, body })
+    Ok(Answer { features, settled_at, repeatable, versions: versions.join(","), body })
 }
 
 struct RestCall {

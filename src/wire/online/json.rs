@@ -298,7 +298,10 @@ impl RowWriter<'_> {
                 out.extend_from_slice(self.json.name(position));
                 let found = match cells {
                     GroupCells::Whole { .. } => true,
-                    cells => !matches!(self.answer.status(position, cells), CellStatus::NotFound | CellStatus::Error),
+                    cells => !matches!(
+                        self.answer.status(position, cells),
+                        CellStatus::NotFound | CellStatus::Error
+                    ),
                 };
                 out.extend_from_slice(if found { &text } else { b"null" });
             }

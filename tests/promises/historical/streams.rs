@@ -159,6 +159,7 @@ async fn lines_stream_both_ways() {
     let mut answer = timeout(Duration::from_secs(2), answer).await.unwrap().unwrap().unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.headers().contains_key("x-larder-settled-at"));
+    assert_eq!(answer.headers()["x-larder-features"], "country=profile.country@1");
     let chunk = timeout(Duration::from_secs(2), answer.chunk()).await.unwrap().unwrap().unwrap();
     let row: Value = serde_json::from_slice(&chunk).unwrap();
     assert_eq!(row["country"], "GB");
