@@ -16,7 +16,7 @@ fn cases() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("float64", "0.1", "0.1", Value::Float64(0.1)),
         ("float64", "-0.0", "0.0", Value::Float64(0.0)),
         ("float64", "5e-324", "5e-324", Value::Float64(5e-324)),
-        ("float64", "1.7976931348623157e308", "1.7976931348623157e308", Value::Float64(f64::MAX)),
+        ("float64", "1.7976931348623157e308", "1.7976931348623157e+308", Value::Float64(f64::MAX)),
         ("float32", "0.1", "0.1", Value::Float32(0.1)),
         ("float32", "16777217", "16777216.0", Value::Float32(16_777_216.0)),
         ("float32", "3.4028235e38", "3.4028235e38", Value::Float32(f32::MAX)),
