@@ -19,7 +19,7 @@ fn cases() -> Vec<(&'static str, &'static str, &'static str, Value)> {
         ("float64", "1.7976931348623157e308", "1.7976931348623157e+308", Value::Float64(f64::MAX)),
         ("float32", "0.1", "0.1", Value::Float32(0.1)),
         ("float32", "16777217", "16777216.0", Value::Float32(16_777_216.0)),
-        ("float32", "3.4028235e38", "3.4028235e38", Value::Float32(f32::MAX)),
+        ("float32", "3.4028235e38", "3.4028235e+38", Value::Float32(f32::MAX)),
         ("string", "\"caf\\u00e9 \\ud83d\\ude42\\n\"", "\"café 🙂\\n\"", Value::String("café 🙂\n".into())),
         ("string", "\"cafe\u{301}\"", "\"cafe\u{301}\"", Value::String("cafe\u{301}".into())),
         ("bytes", "\"AP8B\"", "\"AP8B\"", Value::Bytes(vec![0, 255, 1])),
