@@ -34,6 +34,8 @@ pub struct Limits {
     pub group_columns_max: usize,
     /// Bytes of spine that a training set holds at once.
     pub spine_piece_bytes_max: usize,
+    /// Bytes of spine and features that all training sets together hold; those over it wait, or come in smaller pieces.
+    pub training_bytes_max: usize,
     /// Bytes of spine that wait on disk for a caller who sends before it reads.
     pub spool_bytes_max: u64,
 }
@@ -66,6 +68,7 @@ impl Default for Limits {
             window_slides_max: 360,
             group_columns_max: 4_096,
             spine_piece_bytes_max: 64 << 20,
+            training_bytes_max: 512 << 20,
             spool_bytes_max: 4 << 30,
         }
     }

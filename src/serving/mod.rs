@@ -18,6 +18,7 @@ pub use limits::Limits;
 
 use crate::{clock::Clock, registry::Registry, store::DurableStore};
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// What both transports share.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Service {
     pub limits: Arc<Limits>,
     pub clock: Clock,
     pub last_written: Arc<LastWritten>,
+    /// Memory that training sets share, in permits of [`historical::SHARE_BYTES`].
+    pub training_memory: Arc<Semaphore>,
 }
 
 impl Service {
@@ -36,6 +39,8 @@ impl Service {
         limits: Arc<Limits>,
         clock: Clock,
     ) -> Self {
-        Self { registry, store, limits, clock, last_written: Arc::default() }
+        let shares = limits.training_bytes_max / historical::SHARE_BYTES;
+        let training_memory = Arc::new(Semaphore::new(shares.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { registry, store, limits, clock, last_written: Arc::default(), training_memory }
     }
 }

@@ -30,6 +30,10 @@ use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
+use tokio::sync::Semaphore;
+
+/// What one permit of [`Service::training_memory`] stands for, in bytes.
+pub const SHARE_BYTES: usize = 1 << 20;
 
 /// How long a call waits for a `known_at` to become settled.
 const SETTLE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
@@ -166,6 +170,16 @@ impl TrainingSet {
     /// Whether answers carry statuses from here on.
     pub fn carry_statuses(&mut self, statuses: bool) {
         self.options.statuses = statuses;
+    }
+
+    /// The memory that all training sets share.
+    pub fn memory(&self) -> Arc<Semaphore> {
+        self.service.training_memory.clone()
+    }
+
+    /// About the memory that the answer to so many rows takes, in bytes.
+    pub fn answer_bytes(&self, rows: usize) -> usize {
+        rows * self.service.limits.spine_piece_bytes_max / self.rows_max()
     }
 
     pub fn plan(&self) -> &Arc<Plan> {

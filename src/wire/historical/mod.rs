@@ -25,6 +25,7 @@ mod parquet_out;
 mod plain;
 mod pump;
 mod request;
+mod reservation;
 mod rest;
 mod spool;
 mod typed;

@@ -5,6 +5,7 @@
 
 use super::{
     AnswerWriter, Piece, SpineReader, Summary,
+    reservation::Reservation,
     spool::{Part, Spool, blocking},
 };
 use crate::{
@@ -27,7 +28,7 @@ const SILENCE: Duration = Duration::from_millis(50);
 /// Messages that wait for the caller to take them.
 const MESSAGES_WAITING_MAX: usize = 4;
 /// Of a piece's memory, the part that the spool may hold besides.
-const SPOOL_SHARE: usize = 4;
+const SPOOL_SHARE: usize = 8;
 
 /// How long the other side may take.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,7 @@ pub(super) struct Pump<R, W> {
     writer: W,
     answering: Answering,
     patience: Patience,
+    reservation: Reservation,
     piece_bytes_max: usize,
     spool_bytes_max: u64,
 }
@@ -122,6 +124,7 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
         limits: &Limits,
     ) -> Self {
         Self {
+            reservation: Reservation::new(set.memory()),
             set,
             reader,
             writer,
@@ -148,11 +151,14 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
         loop {
             let taken = match self.next_parts(&spool, greeted).await? {
                 Next::Parts(parts) => {
+                    self.reservation.begin().await?;
                     self = self
                         .compute(move |pump| parts.into_iter().try_for_each(|part| pump.reader.push(part)))
                         .await?;
-                    let is_full = self.reader.bytes() >= self.piece_bytes_max
-                        || self.reader.rows() >= self.set.rows_max();
+                    let rows = self.reader.rows();
+                    let is_full = self.reader.bytes() >= self.piece_bytes_max || rows >= self.set.rows_max();
+                    let bytes = self.reader.bytes() + self.set.answer_bytes(rows);
+                    let is_full = is_full || (!self.reservation.grow(bytes) && rows > 0);
                     is_full.then(|| self.reader.take())
                 }
                 Next::Silence if self.reader.rows() > 0 => Some(self.reader.take()),
@@ -214,6 +220,7 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
             self = self.step(step, spool, outlet).await?;
             at += count;
         }
+        self.reservation.release();
         Ok(self)
     }
 

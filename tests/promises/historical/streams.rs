@@ -193,3 +193,28 @@ async fn a_caller_that_goes_leaves_nothing_running() {
     }
     timeout(Duration::from_secs(5), app.stop()).await.expect("nothing keeps the server from ending");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_share_memory_without_waiting_for_each_other() {
+    let app = TestApp::start_with(|config| config.limits.training_bytes_max = 2 << 20).await;
+    world(&app).await;
+    let request = json!({"features": ["country", "city", "score"]});
+    let rows: Vec<Value> = (0..1_000).map(|row| user(f64::from(row % 200))).collect();
+    let part = Asked::ArrowIpc(ipc(&batch_of(&request, &rows), 1_000).into());
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..12 {
+        let parts =
+            std::iter::once(Asked::Options(options(&request))).chain(std::iter::repeat_n(part.clone(), 8));
+        let (messages, mut grpc) = (parts.map(message).collect::<Vec<_>>(), app.grpc().await);
+        calls.spawn(async move {
+            let answers = grpc.get_historical_features(tokio_stream::iter(messages)).await;
+            let (mut answers, mut collector) = (answers.unwrap().into_inner(), Collector::default());
+            while let Some(answer) = answers.message().await.unwrap() {
+                collector.take(answer);
+            }
+            collector.finish().rows.len()
+        });
+    }
+    let all = timeout(Duration::from_secs(60), calls.join_all()).await.expect("every call ends");
+    assert!(all.into_iter().all(|rows| rows == 8_000));
+}
