@@ -61,10 +61,13 @@ impl Catalogue {
         for versions in this.sets.values_mut() {
             versions.sort_by_key(|set| set.version);
         }
+        let mut members: HashMap<GroupId, Vec<Arc<Feature>>> = HashMap::new();
+        for feature in this.features.values() {
+            members.entry(feature.group).or_default().push(feature.clone());
+        }
         for record in records {
             if let RecordBody::Group(group) = record {
-                let mut features: Vec<_> =
-                    this.features.values().filter(|feature| feature.group == group.id).cloned().collect();
+                let mut features = members.remove(&group.id).unwrap_or_default();
                 features.sort_by_key(|feature| feature.column);
                 let columns = features.iter().map(|feature| ColumnSchema {
                     name: format!("{}@{}", feature.name, feature.version),

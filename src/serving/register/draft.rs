@@ -146,26 +146,24 @@ impl<'a> Draft<'a> {
 
     /// Finds the group of each set of new windowed features: the one given, else the first feature's name.
     fn name_windowed_groups(&mut self, definitions: &[FeatureDefinition]) -> Result<()> {
+        let mut given: HashMap<WindowSource, &String> = HashMap::new();
         for (i, definition) in definitions.iter().enumerate() {
             let Some(window) = &definition.window else { continue };
             if self.known_windowed(definition).is_some() {
                 continue;
             }
             let source = source(definition, window);
-            let given = definitions.iter().filter(|other| {
-                let same = |window: &Window| self::source(other, window) == source;
-                other.window.as_ref().is_some_and(same) && self.known_windowed(other).is_none()
-            });
-            let mut given = given.filter_map(|other| other.group.as_ref());
-            let group = given.next().unwrap_or(&definition.name);
-            if let Some(other) = given.find(|other| *other != group) {
+            self.windowed.entry(source.clone()).or_insert_with(|| definition.name.clone());
+            let Some(group) = &definition.group else { continue };
+            let first = *given.entry(source).or_insert(group);
+            if first != group {
                 let message = format!(
-                    "windowed features of one source and window form one group; {group} and {other} are two"
+                    "windowed features of one source and window form one group; {first} and {group} are two"
                 );
                 return Err(Error::invalid(format!("features[{i}].group"), message));
             }
-            self.windowed.entry(source).or_insert_with(|| group.clone());
         }
+        self.windowed.extend(given.into_iter().map(|(source, group)| (source, group.clone())));
         Ok(())
     }
 
