@@ -18,16 +18,16 @@ use std::{collections::HashMap, path::PathBuf, str::FromStr};
 #[command(next_help_heading = "Server and output")]
 pub(super) struct Connection {
     /// Where the server is [default: http://127.0.0.1:8000]
-    #[arg(long, env = "LARDER_URL", hide_env_values = true)]
+    #[arg(long, env = "LARDER_URL", hide_env_values = true, global = true)]
     url: Option<String>,
     /// The API key [default: what DATA_DIR/admin.key holds]
-    #[arg(long, env = "LARDER_KEY", hide_env_values = true)]
+    #[arg(long, env = "LARDER_KEY", hide_env_values = true, global = true)]
     key: Option<String>,
     /// Where a server on this machine keeps its data, and its first key [default: as `larder serve`]
-    #[arg(long, env = "LARDER_DATA_DIR", hide_env_values = true)]
+    #[arg(long, env = "LARDER_DATA_DIR", hide_env_values = true, global = true)]
     data_dir: Option<PathBuf>,
     /// Print JSON instead of tables
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub json: bool,
 }
 

@@ -19,13 +19,11 @@ pub(super) struct SetsArgs {
 #[derive(Debug, Subcommand)]
 enum SetsCommand {
     /// List the newest version of every feature set (the default)
-    List(#[command(flatten)] Connection),
+    List,
     /// Show a feature set and the versions it pins
     Get {
         /// `fraud`, or `fraud@3`
         name: String,
-        #[command(flatten)]
-        connection: Connection,
     },
     /// Pin features under a name; other content than the newest version makes the next one
     Put {
@@ -33,20 +31,18 @@ enum SetsCommand {
         /// Features by name, reference or version
         #[arg(short, long = "feature", value_name = "NAME", num_args = 1.., value_delimiter = ',', required = true)]
         features: Vec<String>,
-        #[command(flatten)]
-        connection: Connection,
     },
 }
 
 pub(super) async fn sets(args: SetsArgs) -> Result<()> {
+    let connection = args.connection;
     match args.command {
-        None => list(args.connection).await,
-        Some(SetsCommand::List(connection)) => list(connection).await,
-        Some(SetsCommand::Get { name, connection }) => {
+        None | Some(SetsCommand::List) => list(connection).await,
+        Some(SetsCommand::Get { name }) => {
             let set = connection.client().await?.feature_set(&name).await?;
             connection.output().print(|w| shape::feature_set(w, &set), || members(&set))
         }
-        Some(SetsCommand::Put { name, features, connection }) => {
+        Some(SetsCommand::Put { name, features }) => {
             let set = connection.client().await?.put_feature_set(&name, &features).await?;
             connection.output().print(|w| shape::feature_set(w, &set), || members(&set))
         }

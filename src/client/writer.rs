@@ -86,6 +86,13 @@ impl RowWriter {
         self.requests = None;
     }
 
+    /// The next acknowledgement if it is there already.
+    pub fn ready(&mut self) -> Result<Option<Acknowledged>> {
+        let Ok(answer) = self.answers.try_recv() else { return Ok(None) };
+        let (first_row, rows) = self.in_flight.pop_front().unwrap_or_default();
+        Ok(Some(Acknowledged { first_row, rows, answer: answer? }))
+    }
+
     /// The next acknowledgement in the order of the requests; `None` when none is outstanding.
     pub async fn next(&mut self) -> Result<Option<Acknowledged>> {
         let Some((first_row, rows)) = self.in_flight.pop_front() else { return Ok(None) };

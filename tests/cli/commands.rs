@@ -39,6 +39,10 @@ async fn a_plan_shows_what_changes_and_which_sets_it_touches() {
     terminal.run(&["apply", &file]).await.ok();
     let feature = terminal.run(&["feature", "basket_value", "--json"]).await.json();
     assert_eq!((&feature["ttl"], &feature["ref"]), (&json!("2h"), &json!("basket.basket_value@1")));
+    for args in [["sets", "list", "--json"], ["sets", "--json", "list"]] {
+        let sets = terminal.run(&args).await.json();
+        assert_eq!(sets.as_array().unwrap().len(), 2);
+    }
     let set = terminal.run(&["sets", "get", "checkout", "--json"]).await.json();
     assert_eq!((&set["version"], &set["features"]), (&json!(2), &json!(["profile.country@1"])));
 }

@@ -112,6 +112,9 @@ pub(super) async fn write(args: WriteArgs) -> Result<()> {
                 if let Some(answer) = writer.send(request).await? {
                     acknowledge(&answer, &mut in_flight, &mut counts, &mut rejects)?;
                 }
+                while let Some(answer) = writer.ready()? {
+                    acknowledge(&answer, &mut in_flight, &mut counts, &mut rejects)?;
+                }
             }
             bar.set_position(batch.position);
             bar.set_message(count(counts.accepted + counts.unchanged, "row"));
@@ -129,7 +132,9 @@ pub(super) async fn write(args: WriteArgs) -> Result<()> {
     let whole = reader.await.map_err(Error::internal)?;
     let rejects_file = rejects.finish()?;
     if let Err(error) = sent.and(whole) {
-        output.note(format!("Stopped. Durable so far: {}.", counts.people()));
+        if counts != Counts::default() {
+            output.note(format!("Stopped. So far: {}; what was accepted is durable.", counts.people()));
+        }
         return Err(error);
     }
     output.print(|w| counts.json(w), || format!("{}, all durable.", counts.people()))?;
