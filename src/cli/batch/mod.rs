@@ -6,6 +6,7 @@
 //!
 //! OUT appears when it is whole. A Parquet file remembers the request that made it, so `--repeat` can make it again.
 
+mod records;
 mod request;
 mod sink;
 mod spine;
