@@ -3,6 +3,7 @@
 mod architecture;
 mod cli;
 mod conformance;
+mod crash;
 mod promises;
 mod support;
 mod transport;

@@ -6,7 +6,7 @@ mod backends;
 mod history;
 mod model;
 mod promises;
-mod rows;
+pub mod rows;
 
 use larder::{
     clock::Clock,

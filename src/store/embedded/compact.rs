@@ -20,9 +20,9 @@ pub const EVERY: Duration = Duration::from_secs(2);
 const MERGE_MIN: usize = 4;
 const MERGE_MAX: usize = 16;
 /// That many are merged while writing goes on.
-const PILED_UP: usize = 16;
+const PILED_UP: usize = 64;
 /// Segments of one group beyond which the writer waits.
-pub const SEGMENTS_MAX: usize = 256;
+pub const SEGMENTS_MAX: usize = 512;
 /// The smallest tier, in bytes; each next one is four times as large.
 const TIER_BYTES: u64 = 1 << 20;
 /// Part of the retention time that passes before a segment is read again for rows to drop.

@@ -102,6 +102,16 @@ impl Manifest {
         Self::prepare(Self { engine, durable: true })
     }
 
+    /// The engine on something that behaves like a file.
+    #[cfg(test)]
+    pub fn with_backend(backend: impl redb::StorageBackend) -> Result<Self> {
+        let engine = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)
+            .map_err(|error| storage_error("open", "the engine", error))?;
+        Self::prepare(Self { engine, durable: true })
+    }
+
     pub fn in_memory() -> Result<Self> {
         let engine = Database::builder()
             .set_cache_size(1 << 20)

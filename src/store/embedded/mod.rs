@@ -26,6 +26,8 @@ mod memtable;
 mod merge;
 mod options;
 mod packing;
+#[cfg(test)]
+mod power_loss;
 mod prepare;
 mod registry;
 mod segment;
