@@ -8,6 +8,7 @@
 //! take turns. A bulk run lasts from the first row handed over to the acknowledgement of the last one.
 
 #[path = "history/world.rs"]
+#[expect(dead_code, reason = "the benchmark of reads uses the rest")]
 mod world;
 
 use futures_util::{StreamExt, stream};

@@ -51,7 +51,7 @@ async fn measure() {
         disk_mib(directory.path()),
         open * 1e3
     );
-    let snapshot = store.snapshot(&[schema.clone()]).await.expect("a snapshot");
+    let snapshot = store.snapshot(std::slice::from_ref(&schema)).await.expect("a snapshot");
     println!("\n| spine | cold ms | warm ms | MiB added |\n|---|---|---|---|");
     let mut warm = Vec::new();
     for rows in [10_000, 1_000_000] {

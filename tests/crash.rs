@@ -119,7 +119,9 @@ fn kill_amid_writes(directory: &Path, from: [i64; WRITERS], seed: u64) -> [Optio
     }) {
         rest.pop();
     }
-    rest.iter().for_each(|line| drop(note(line)));
+    for line in &rest {
+        note(line);
+    }
     acknowledged
 }
 

@@ -43,10 +43,6 @@ pub fn group() -> Arc<GroupSchema> {
     Arc::new(GroupSchema { id: GroupId(1), entity_type: EntityTypeId(1), columns: columns.collect() })
 }
 
-pub fn key(entity: u64) -> String {
-    format!("user_{entity:06}")
-}
-
 fn keys(entities: impl Iterator<Item = u64>) -> StringArray {
     let mut builder = arrow::array::StringBuilder::new();
     let mut text = String::new();
