@@ -44,7 +44,7 @@ const HOMES: [(&str, &[&str]); 24] = [
     ("prost_reflect", &["wire/", "api/verb.rs"]),
     ("redb", &["store/embedded/"]),
     ("serde_saphyr", &["config.rs", "cli/"]),
-    ("tempfile", &["wire/historical/", "cli/"]),
+    ("tempfile", &["wire/historical/", "cli/", "store/embedded/power_loss.rs"]),
     ("tonic", &["api/", "client/", "wire/mod.rs"]),
     ("tonic_health", &["api/"]),
     ("tonic_prost", &[]),
