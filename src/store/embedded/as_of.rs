@@ -23,6 +23,7 @@ use crate::{
 };
 use arrow::array::Array;
 use std::{
+    cmp::Ordering,
     ops::Range,
     sync::{Arc, RwLockReadGuard},
     thread,
@@ -61,6 +62,8 @@ pub struct Part {
 /// What one part found in one group, aligned with the part's `order`.
 pub struct PartPicks {
     pub picks: Vec<Pick>,
+    /// Their event timestamps, or `NO_ROW`.
+    pub events: Vec<i64>,
     pub from_memtables: Vec<Arc<StoredRow>>,
 }
 
@@ -114,7 +117,11 @@ impl Part {
 
 fn pick_group(view: &View, query: &AsOf, read: &GroupRead, part: &Part) -> PartPicks {
     let none = Pick { source: NONE, row: 0 };
-    let mut found = PartPicks { picks: vec![none; part.order.len()], from_memtables: Vec::new() };
+    let mut found = PartPicks {
+        picks: vec![none; part.order.len()],
+        events: vec![NO_ROW; part.order.len()],
+        from_memtables: Vec::new(),
+    };
     let Some(group) = view.state.groups.get(&read.group.id) else { return found };
     let mut search = Search::new(view, group, query.known_at);
     let times = &query.times[part.rows.clone()];
@@ -128,16 +135,17 @@ fn pick_group(view: &View, query: &AsOf, read: &GroupRead, part: &Part) -> PartP
             let key = query.keys.value(part.rows.start + rows[0] as usize);
             search.seek(key);
             recent_rows(&memtables, key, &mut recent);
-            for (row, pick) in rows.iter().zip(&mut found.picks[range]) {
-                match search.newest(times[*row as usize], &recent) {
-                    None => {}
-                    Some(Found::InSegment(source, row)) => *pick = Pick { source, row },
-                    Some(Found::InMemory(row)) => {
-                        let row_number = found.from_memtables.len() as u32;
+            for (at, row) in range.zip(rows) {
+                let Some((event, newest)) = search.newest(times[*row as usize], &recent) else { continue };
+                found.events[at] = event;
+                found.picks[at] = match newest {
+                    Found::InSegment(source, row) => Pick { source, row },
+                    Found::InMemory(row) => {
                         found.from_memtables.push(row.clone());
-                        *pick = Pick { source: group.segments.len() as u32, row: row_number };
+                        let row = found.from_memtables.len() as u32 - 1;
+                        Pick { source: group.segments.len() as u32, row }
                     }
-                }
+                };
             }
         }
     }
@@ -193,27 +201,29 @@ impl<'a> Search<'a> {
         self.segments.iter_mut().for_each(|search| search.rows = None);
     }
 
-    /// The key's newest row with event timestamp ≤ `time` that was known; `recent` are its rows in memtables.
-    pub fn newest<'m>(&mut self, time: i64, recent: &[Recent<'m>]) -> Option<Found<'m>> {
+    /// The key's newest row with event timestamp ≤ `time` that was known, after that timestamp; `recent` are its rows in
+    /// memtables.
+    pub fn newest<'m>(&mut self, time: i64, recent: &[Recent<'m>]) -> Option<(i64, Found<'m>)> {
         let created_max = match self.known_at {
             KnownAt::Snapshot => self.view.created_max,
             KnownAt::At(moment) => self.view.created_max.min(moment.micros()),
             KnownAt::Row => self.view.created_max.min(time),
         };
-        let (order, found) = self.newest_known(time, created_max, recent)?;
+        let (event, found) = self.newest_known(time, created_max, recent)?;
         match self.view.state.retention_bound {
             // Of what was dropped only the newest row is left, whether or not it is dropped already.
-            Some(bound) if order.0 < bound => {
-                let (base, found) = self.newest_known(bound - 1, self.view.created_max, recent)?;
-                (base.0 <= time && base.1 <= created_max).then_some(found)
+            Some(bound) if event < bound => {
+                let (event, found) = self.newest_known(bound - 1, self.view.created_max, recent)?;
+                let (_, created, _) = self.order(found);
+                (event <= time && created <= created_max).then_some((event, found))
             }
-            _ => Some(found),
+            _ => Some((event, found)),
         }
     }
 
     /// The same by its place in the order, whatever retention drops.
     pub fn newest_order(&mut self, time: i64, recent: &[Recent<'_>]) -> Option<Order> {
-        self.newest_known(time, self.view.created_max, recent).map(|(order, _)| order)
+        self.newest_known(time, self.view.created_max, recent).map(|(_, found)| self.order(found))
     }
 
     fn newest_known<'m>(
@@ -221,22 +231,19 @@ impl<'a> Search<'a> {
         time: i64,
         created_max: i64,
         recent: &[Recent<'m>],
-    ) -> Option<(Order, Found<'m>)> {
-        let mut best: Option<(Order, Found<'m>)> = None;
+    ) -> Option<(i64, Found<'m>)> {
+        let mut best: Option<(i64, Found<'m>)> = None;
         for rows in recent {
             let end = rows.partition_point(|row| row.event_timestamp.micros() <= time);
-            let Some(row) = rows[..end].iter().rev().find(|row| row.created.micros() <= created_max) else {
-                continue;
-            };
-            let order = (row.event_timestamp.micros(), row.created.micros(), row.sequence);
-            if best.is_none_or(|(best, _)| best < order) {
-                best = Some((order, Found::InMemory(row)));
+            if let Some(row) = rows[..end].iter().rev().find(|row| row.created.micros() <= created_max) {
+                self.keep_newer(&mut best, row.event_timestamp.micros(), Found::InMemory(row));
             }
         }
-        for (number, search) in self.segments.iter_mut().enumerate() {
+        for number in 0..self.segments.len() {
+            let search = &mut self.segments[number];
             let segment = search.segment;
             let (least, greatest) = segment.meta.events;
-            if best.is_some_and(|(best, _)| best.0 > greatest) {
+            if best.is_some_and(|(event, _)| event > greatest) {
                 // The segments that follow end even earlier.
                 break;
             }
@@ -250,15 +257,31 @@ impl<'a> Search<'a> {
                     end -= 1;
                 }
             }
-            if end == rows.start {
-                continue;
-            }
-            let order = segment.order(end - 1);
-            if best.is_none_or(|(best, _)| best < order) {
-                best = Some((order, Found::InSegment(number as u32, (end - 1) as u32)));
+            if end > rows.start {
+                let found = Found::InSegment(number as u32, (end - 1) as u32);
+                self.keep_newer(&mut best, segment.events.get(end - 1), found);
             }
         }
         best
+    }
+
+    /// Replaces `best` by a row that is greater. Only a tie looks further than the event timestamp: it is rare, and the
+    /// rest of the order lies elsewhere.
+    fn keep_newer<'m>(&self, best: &mut Option<(i64, Found<'m>)>, event: i64, found: Found<'m>) {
+        let is_newer = best.is_none_or(|(other, best)| match event.cmp(&other) {
+            Ordering::Equal => self.order(found) > self.order(best),
+            ordering => ordering == Ordering::Greater,
+        });
+        if is_newer {
+            *best = Some((event, found));
+        }
+    }
+
+    fn order(&self, found: Found<'_>) -> Order {
+        match found {
+            Found::InMemory(row) => (row.event_timestamp.micros(), row.created.micros(), row.sequence),
+            Found::InSegment(number, row) => self.segments[number as usize].segment.order(row as usize),
+        }
     }
 }
 
@@ -288,17 +311,6 @@ pub fn latest(group: &GroupState, key: &str) -> Option<Arc<StoredRow>> {
     match place {
         Some((segment, row)) => Some(Arc::new(segment.stored_row(row, &group.schema))),
         None => newest,
-    }
-}
-
-/// Where a spine row without a pick has its event timestamp.
-pub fn event_of(segments: &[Arc<Segment>], from_memtables: &[Arc<StoredRow>], pick: Pick) -> i64 {
-    match pick.source {
-        NONE => NO_ROW,
-        source => match segments.get(source as usize) {
-            Some(segment) => segment.events.get(pick.row as usize),
-            None => from_memtables[pick.row as usize].event_timestamp.micros(),
-        },
     }
 }
 

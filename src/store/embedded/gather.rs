@@ -4,7 +4,7 @@
 //! far apart costs more than writing far apart. Everything else is interleaved by Arrow.
 
 use super::{
-    as_of::{NONE, Part, PartPicks, asked, event_of, in_parallel},
+    as_of::{NONE, Part, PartPicks, asked, in_parallel},
     segment::Segment,
 };
 use crate::{
@@ -41,8 +41,8 @@ struct Sources<'a> {
 pub fn gather(picked: &Picked<'_>) -> Result<Picks> {
     let mut events = vec![NO_ROW; picked.rows];
     for_each_part(picked, &mut events, |part, picks, events| {
-        for (row, pick) in part.order.iter().zip(&picks.picks) {
-            events[*row as usize] = event_of(picked.segments, &picks.from_memtables, *pick);
+        for (row, event) in part.order.iter().zip(&picks.events) {
+            events[*row as usize] = *event;
         }
     });
     let columns = asked(picked.read)

@@ -2,7 +2,8 @@
 //!
 //! One run records every write and sync of the engine's file and where in that log each commit was acknowledged. Then
 //! for many moments the file is put together as a crash then could have left it, the store is opened on it, and everything
-//! acknowledged by then must be there. Segments that the manifest does not name are cut, too.
+//! acknowledged by then must be there. Segments that the manifest does not name are cut, too. `LARDER_TEST_POWER_LOSSES`
+//! sets how many moments (default 50).
 
 use super::{EmbeddedStore, Options, manifest::Manifest, medium::Medium};
 use crate::{
@@ -20,7 +21,6 @@ use std::{
 };
 
 const COMMITS: usize = 60;
-const CRASHES: usize = 200;
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -162,7 +162,9 @@ async fn what_was_acknowledged_survives_a_power_loss_at_any_byte() {
     }
     let log = file.0.lock().unwrap().1.clone();
     let mut random = fastrand::Rng::with_seed(7);
-    for crash in 0..CRASHES {
+    let crashes =
+        std::env::var("LARDER_TEST_POWER_LOSSES").ok().and_then(|count| count.parse().ok()).unwrap_or(50);
+    for crash in 0..crashes {
         let moment = random.usize(begun..=log.len());
         let image = crashed(&log[..moment], &mut random);
         let left = directory.path().join(format!("crash-{crash}"));
