@@ -198,8 +198,11 @@ impl RequestId {
         self.0.to_str().expect("only visible ASCII was let in")
     }
 
+    /// Never indexed: an id that comes once would only push the headers that stay out of HPACK's table.
     pub(super) fn header(&self) -> HeaderValue {
-        self.0.clone()
+        let mut value = self.0.clone();
+        value.set_sensitive(true);
+        value
     }
 }
 

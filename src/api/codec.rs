@@ -14,7 +14,7 @@ pub mod server {
 }
 
 /// Small replies fit the first allocation; a greater one is made in one step of its exact size.
-const FIRST_BUFFER_BYTES: usize = 4 << 10;
+const FIRST_BUFFER_BYTES: usize = 8 << 10;
 const YIELD_BYTES: usize = 32 << 10;
 
 /// Sends `T`, receives `U`.
