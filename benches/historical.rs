@@ -8,7 +8,6 @@
 //! duckdb, numpy and pyarrow) on as many threads, with its result fetched as Arrow; without it its lines are left out.
 
 #[path = "history/world.rs"]
-#[expect(dead_code, reason = "other benchmarks use the rest")]
 mod world;
 
 use larder::store::{
