@@ -12,8 +12,16 @@ use axum::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::BoxStream};
+use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
-use std::{sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+    vec,
+};
 use tokio::time::{Instant, timeout_at};
 
 /// The media type of an Arrow IPC stream.
@@ -37,6 +45,41 @@ pub enum AnyBody {
 
 /// Pieces of an unbounded body as they come.
 pub type ByteStream = BoxStream<'static, Result<Bytes, Error>>;
+
+/// A body that is there whole, in pieces: they are sent as they lie, without being put together first.
+pub struct PiecesBody {
+    pieces: vec::IntoIter<Bytes>,
+    bytes_left: u64,
+}
+
+impl PiecesBody {
+    pub fn new(pieces: Vec<Bytes>) -> Self {
+        let bytes_left = pieces.iter().map(|piece| piece.len() as u64).sum();
+        Self { pieces: pieces.into_iter(), bytes_left }
+    }
+}
+
+impl HttpBody for PiecesBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = self.pieces.next();
+        self.bytes_left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes_left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes_left)
+    }
+}
 
 /// The one variable part of a path, decoded.
 pub struct PathPart(pub String);

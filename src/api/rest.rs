@@ -2,7 +2,7 @@
 
 use super::{
     Call, Shared, batch,
-    body::{ARROW, AnyBody, JsonBody, PathPart, unsupported},
+    body::{ARROW, AnyBody, JsonBody, PathPart, PiecesBody, unsupported},
     error::{Cause, Refusal},
 };
 use crate::{
@@ -17,7 +17,6 @@ use axum::{
     response::Response,
     routing::{delete, get, post},
 };
-use bytes::Bytes;
 use std::sync::Arc;
 
 /// What a handler returns; the gate writes refusals down.
@@ -26,21 +25,21 @@ type Api = State<Arc<Shared>>;
 
 /// Every path. The reserved words of feature names keep `/features/online` and the like apart from `/features/{name}`.
 pub(super) fn router(shared: &Arc<Shared>) -> Router {
-    let v1 = Router::new()
-        .route("/features/online", post(get_online_features))
-        .route("/features/online:packed", post(get_online_features_packed))
-        .route("/features/batch", post(get_historical_features))
-        .route("/features/register", post(register_features))
-        .route("/features/{name}/status", post(set_feature_status))
-        .route("/features/{name}", get(get_feature))
-        .route("/features", get(list_features))
-        .route("/feature-sets/{name}", get(get_feature_set).put(put_feature_set))
-        .route("/feature-sets", get(list_feature_sets))
-        .route("/features/write", post(write_features))
-        .route("/features/{name}/history", get(get_feature_history))
-        .route("/cache/invalidate/{entity_id}", delete(invalidate_entity))
-        .route("/cache/invalidate", post(invalidate_cache));
-    Router::new().nest("/api/v1", v1).with_state(shared.clone())
+    Router::new()
+        .route("/api/v1/features/online", post(get_online_features))
+        .route("/api/v1/features/online:packed", post(get_online_features_packed))
+        .route("/api/v1/features/batch", post(get_historical_features))
+        .route("/api/v1/features/register", post(register_features))
+        .route("/api/v1/features/{name}/status", post(set_feature_status))
+        .route("/api/v1/features/{name}", get(get_feature))
+        .route("/api/v1/features", get(list_features))
+        .route("/api/v1/feature-sets/{name}", get(get_feature_set).put(put_feature_set))
+        .route("/api/v1/feature-sets", get(list_feature_sets))
+        .route("/api/v1/features/write", post(write_features))
+        .route("/api/v1/features/{name}/history", get(get_feature_history))
+        .route("/api/v1/cache/invalidate/{entity_id}", delete(invalidate_entity))
+        .route("/api/v1/cache/invalidate", post(invalidate_cache))
+        .with_state(shared.clone())
 }
 
 /// Makes problems of what a router has no answer for.
@@ -51,7 +50,8 @@ pub(super) fn with_fallbacks(router: Router) -> Router {
 async fn get_online_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let request = online::JsonRequest::read(&body)?;
     let answer = call.online(&shared.service, request.to_online(&request.entities())?).await?;
-    Ok(json(online::write_json(&answer, &request, &call.envelope(&shared.service))?))
+    let pieces = online::write_json(&answer, &request, &call.envelope(&shared.service))?;
+    Ok(json(Body::new(PiecesBody::new(pieces))))
 }
 
 async fn get_online_features_packed(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
@@ -183,8 +183,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
 }
 
 /// An answer in JSON.
-fn json(body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(Body::from(body.into()));
+fn json(body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

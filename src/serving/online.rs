@@ -12,9 +12,9 @@ use super::{Limits, Service};
 use crate::{
     access::{Caller, Scope},
     error::{Error, Result},
-    feature::{AgeLimit, CellStatus, Duration, PackedRow, Timestamp, entity, row::RowPacker},
+    feature::{AgeLimit, CellStatus, Duration, GroupId, PackedRow, Timestamp, entity, row::RowPacker},
     registry::{FeatureList, Plan, PlanEntityType},
-    store::{AsOf, GroupRead, KnownAt, LatestRead, NO_ROW, Snapshot, StoredRow},
+    store::{AsOf, EntityRows, GroupRead, KnownAt, LatestRead, NO_ROW, Picks, RowRef, Snapshot, StoredRow},
 };
 use arrow::array::StringArray;
 use std::{borrow::Cow, sync::Arc};
@@ -69,9 +69,9 @@ pub struct OnlineAnswer {
 /// What was found for one entity type.
 #[derive(Debug)]
 struct TypeRead {
-    /// Row × the type's groups.
-    rows: Vec<Option<Arc<StoredRow>>>,
-    /// Places in `rows` that could not be read, ascending, and why. When nothing could be, both are empty.
+    /// By row; empty when nothing could be read.
+    rows: Vec<EntityRows>,
+    /// Places (row × the type's groups) that could not be read, ascending, and why.
     failed: Option<(Vec<usize>, Error)>,
 }
 
@@ -114,7 +114,7 @@ impl Service {
             let keys = keys(&plan, entity_type, &request.entities, &mut encoded)?;
             reads.push(self.read_type(&plan, entity_type, &keys, as_of, past).await);
         }
-        if let Some(error) = nothing_was_read(&reads) {
+        if let Some(error) = nothing_was_read(&plan, &reads) {
             return Err(error);
         }
         let max_age = AgeLimit::new(request.max_age);
@@ -140,8 +140,8 @@ impl Service {
         let width = entity_type.groups.len();
         let mut read = TypeRead { rows: Vec::new(), failed: None };
         if past {
-            read.rows.resize(keys.len() * width, None);
-            let every: Vec<usize> = (0..read.rows.len()).collect();
+            read.rows.extend(keys.iter().map(|key| EntityRows::new(key, [])));
+            let every = (0..keys.len() * width).collect();
             self.read_history(plan, entity_type, keys, as_of, every, &mut read).await;
             return read;
         }
@@ -153,10 +153,18 @@ impl Service {
                 return read;
             }
         }
-        let from_the_future =
-            |row: &Option<Arc<StoredRow>>| row.as_ref().is_some_and(|row| row.event_timestamp > as_of);
-        let ahead: Vec<usize> =
-            read.rows.iter().enumerate().filter(|(_, row)| from_the_future(row)).map(|(at, _)| at).collect();
+        let ahead: Vec<usize> = read
+            .rows
+            .iter()
+            .enumerate()
+            .flat_map(|(row, rows)| {
+                let newest =
+                    entity_type.schemas.iter().enumerate().map(|(at, schema)| (at, rows.row(schema.id, at)));
+                newest
+                    .filter(|(_, newest)| newest.is_some_and(|newest| newest.event_timestamp > as_of))
+                    .map(move |(at, _)| row * width + at)
+            })
+            .collect();
         if !ahead.is_empty() {
             self.read_history(plan, entity_type, keys, as_of, ahead, &mut read).await;
         }
@@ -213,35 +221,43 @@ impl History<'_> {
         };
         let picks = snapshot.as_of(query).await?;
         let mut packer = RowPacker::default();
-        for &place in places {
-            let (key, group) = (place / width, place % width);
-            let key = keys.binary_search(&key).expect("every place's key was asked for");
-            let found = &picks[groups.binary_search(&group).expect("every place's group was asked for")];
-            let event = found.event_timestamps[key];
-            if event == NO_ROW {
-                read.rows[place] = None;
-                continue;
-            }
-            let schema = &self.entity_type.schemas[group];
-            let mut asked = self.columns(group).into_iter().zip(&found.columns).peekable();
-            for (position, column) in schema.columns.iter().enumerate() {
-                match asked.next_if(|(at, _)| *at as usize == position) {
-                    Some((_, values)) => values.pack(key, column.dtype, &mut packer),
-                    None => packer.push_left_out(),
-                }
-            }
-            let mut values = Vec::new();
-            packer.finish(&mut values);
-            let event_timestamp = Timestamp::from_stored(event);
-            // Which knowledge made the row does not matter to an online answer.
-            read.rows[place] = Some(Arc::new(StoredRow {
-                event_timestamp,
-                created: event_timestamp,
-                sequence: 0,
-                values: values.into(),
-            }));
+        for in_row in places.chunk_by(|a, b| a / width == b / width) {
+            let row = in_row[0] / width;
+            let key = keys.binary_search(&row).expect("every place's key was asked for");
+            let mut past: Vec<(GroupId, Option<StoredRow>)> = in_row
+                .iter()
+                .map(|place| {
+                    let group = place % width;
+                    let picks =
+                        &picks[groups.binary_search(&group).expect("every place's group was asked for")];
+                    (self.entity_type.schemas[group].id, self.row_of(group, picks, key, &mut packer))
+                })
+                .collect();
+            past.sort_unstable_by_key(|(group, _)| *group);
+            let past = past.iter().map(|(group, row)| (*group, row.as_ref().map(RowRef::from)));
+            read.rows[row] = read.rows[row].overlaid(self.keys[row], past);
         }
         Ok(())
+    }
+
+    /// The row that was chosen in one of the type's groups.
+    fn row_of(&self, group: usize, picks: &Picks, at: usize, packer: &mut RowPacker) -> Option<StoredRow> {
+        let event = picks.event_timestamps[at];
+        if event == NO_ROW {
+            return None;
+        }
+        let mut asked = self.columns(group).into_iter().zip(&picks.columns).peekable();
+        for (position, column) in self.entity_type.schemas[group].columns.iter().enumerate() {
+            match asked.next_if(|(at, _)| *at as usize == position) {
+                Some((_, values)) => values.pack(at, column.dtype, packer),
+                None => packer.push_left_out(),
+            }
+        }
+        let mut values = Vec::new();
+        packer.finish(&mut values);
+        let event_timestamp = Timestamp::from_stored(event);
+        // Which knowledge made the row does not matter to an online answer.
+        Some(StoredRow { event_timestamp, created: event_timestamp, sequence: 0, values: values.into() })
     }
 
     /// The columns asked of one of the type's groups, ascending.
@@ -260,13 +276,15 @@ impl OnlineAnswer {
     pub fn cells(&self, row: usize, group: usize) -> GroupCells<'_> {
         let group = &self.plan.groups[group];
         let read = &self.reads[group.entity_type];
-        let place = row * self.plan.entity_types[group.entity_type].groups.len() + group.position;
-        if let Some((places, error)) = &read.failed
-            && (read.rows.is_empty() || places.binary_search(&place).is_ok())
-        {
-            return GroupCells::Failed(error);
+        if let Some((places, error)) = &read.failed {
+            let place = row * self.plan.entity_types[group.entity_type].groups.len() + group.position;
+            if read.rows.is_empty() || places.binary_search(&place).is_ok() {
+                return GroupCells::Failed(error);
+            }
         }
-        let Some(found) = &read.rows[place] else { return GroupCells::Absent };
+        let Some(found) = read.rows[row].row(group.schema.id, group.position) else {
+            return GroupCells::Absent;
+        };
         let (event, packed) = (found.event_timestamp.micros(), found.packed());
         let fresh = group.age_limit_least.min(self.max_age).admits(event, self.as_of.micros());
         if fresh && packed.is_full() && packed.columns() >= group.columns_asked {
@@ -430,12 +448,14 @@ fn check_ids(ids: &[&str], field: &str) -> Result<()> {
 }
 
 /// The error of a request of which no cell at all could be read.
-fn nothing_was_read(reads: &[TypeRead]) -> Option<Error> {
-    let of_read = |read: &TypeRead| match &read.failed {
-        Some((places, error)) if places.len() == read.rows.len() => Some(error.clone()),
+fn nothing_was_read(plan: &Plan, reads: &[TypeRead]) -> Option<Error> {
+    let of_read = |(entity_type, read): (&PlanEntityType, &TypeRead)| match &read.failed {
+        Some((places, error)) if places.len() == read.rows.len() * entity_type.groups.len() => {
+            Some(error.clone())
+        }
         _ => None,
     };
-    let errors: Option<Vec<Error>> = reads.iter().map(of_read).collect();
+    let errors: Option<Vec<Error>> = plan.entity_types.iter().zip(reads).map(of_read).collect();
     errors?.into_iter().next()
 }
 
@@ -444,19 +464,27 @@ impl OnlineAnswer {
     /// An answer of given rows: `rows[row][group]`, and the groups that could not be read.
     pub(crate) fn of_rows(
         plan: Arc<Plan>,
-        rows: &[Vec<Option<Arc<StoredRow>>>],
+        rows: &[Vec<Option<StoredRow>>],
         failed: &[usize],
         as_of: Timestamp,
         max_age: Option<Duration>,
         use_defaults: bool,
     ) -> Self {
         let of_type = |entity_type: &PlanEntityType| {
-            let places =
-                || rows.iter().flat_map(|row| entity_type.groups.iter().map(move |group| (row, *group)));
-            let failed = places().enumerate().filter(|(_, (_, group))| failed.contains(group));
-            let failed: Vec<usize> = failed.map(|(place, _)| place).collect();
+            let of_row = |row: &Vec<Option<StoredRow>>| {
+                let known = entity_type
+                    .groups
+                    .iter()
+                    .map(|group| (plan.groups[*group].schema.id, row[*group].as_ref().map(RowRef::from)));
+                let mut known: Vec<_> = known.collect();
+                known.sort_by_key(|(group, _)| *group);
+                EntityRows::new("u", known)
+            };
+            let places = rows.iter().flat_map(|_| &entity_type.groups).enumerate();
+            let failed: Vec<usize> =
+                places.filter(|(_, group)| failed.contains(group)).map(|(place, _)| place).collect();
             TypeRead {
-                rows: places().map(|(row, group)| row[group].clone()).collect(),
+                rows: rows.iter().map(of_row).collect(),
                 failed: (!failed.is_empty()).then(|| (failed, Error::unavailable("the disk is gone"))),
             }
         };

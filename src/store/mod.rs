@@ -20,6 +20,9 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub mod embedded;
+mod entity_rows;
+
+pub use entity_rows::{EntityRows, RowRef};
 
 /// Rows of feature groups: written in transactions, read as they are now or as they were.
 ///
@@ -33,8 +36,9 @@ pub trait DurableStore: Send + Sync + 'static {
     /// under way at once are made in the order in which they were first polled.
     async fn commit(&self, commit: Commit) -> Result<Committed>;
 
-    /// The newest row of every key in every group: answer `k * groups.len() + g` is of key `k` in group `g`.
-    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>>;
+    /// The newest rows of every key, by its position. Each answer knows every group that was asked for, and may know
+    /// others.
+    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>>;
 
     /// Event timestamps before this moment are no longer kept: a write or an `as_of` before it must be refused.
     fn retention_bound(&self) -> Option<Timestamp> {

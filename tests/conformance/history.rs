@@ -8,7 +8,7 @@ use super::{
 };
 use larder::{
     feature::{Cell, Dtype, Duration, Element, GroupSchema, List, Timestamp, Value, entity::encode_key},
-    store::{AsOf, Committed, DurableStore, GroupRead, KnownAt, LatestRead, NO_ROW, Scan, Snapshot},
+    store::{AsOf, Committed, DurableStore, GroupRead, KnownAt, LatestRead, NO_ROW, RowRef, Scan, Snapshot},
 };
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::sync::Arc;
@@ -244,7 +244,7 @@ impl<B: Backend> Run<B> {
         let latest = self.backend.store().latest(read).await.unwrap();
         for (at, key) in keys.iter().enumerate() {
             for (number, group) in self.groups.iter().enumerate() {
-                let found = latest[at * GROUPS + number].as_ref().map(|row| stored(group, key, row));
+                let found = latest[at].row(group.id, number).map(|row| stored(group, key, row));
                 assert_eq!(
                     found.as_ref(),
                     self.model.latest(group.id, key),
@@ -331,7 +331,8 @@ impl<B: Backend> Run<B> {
     }
 }
 
-fn stored(group: &GroupSchema, key: &str, row: &larder::store::StoredRow) -> ModelRow {
+fn stored<'a>(group: &GroupSchema, key: &str, row: impl Into<RowRef<'a>>) -> ModelRow {
+    let row = row.into();
     ModelRow {
         group: group.id,
         key: key.to_owned(),

@@ -5,7 +5,7 @@ use larder::{
     feature::{
         Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema,
     },
-    store::{Commit, Committed, DurableStore, Receipt, RowBatch, StoredRow},
+    store::{Commit, Committed, DurableStore, Receipt, RowBatch, RowRef},
 };
 use std::sync::Arc;
 
@@ -58,6 +58,7 @@ pub async fn write(store: &dyn DurableStore, batches: Vec<RowBatch>) -> Receipt 
 }
 
 /// A stored row's cells, as many as the group has columns.
-pub fn cells(row: &StoredRow, group: &GroupSchema) -> Vec<Cell> {
-    group.columns.iter().enumerate().map(|(at, column)| row.packed().cell(at, column.dtype)).collect()
+pub fn cells<'a>(row: impl Into<RowRef<'a>>, group: &GroupSchema) -> Vec<Cell> {
+    let row = row.into().packed();
+    group.columns.iter().enumerate().map(|(at, column)| row.cell(at, column.dtype)).collect()
 }

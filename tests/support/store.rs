@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use larder::{
     error::Result,
     feature::{EntityTypeId, GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, LatestRead, Snapshot, StoredRow},
+    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, Snapshot},
 };
 use std::{
     sync::{
@@ -45,7 +45,7 @@ impl DurableStore for WatchedStore {
         self.inner.commit(commit).await
     }
 
-    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>> {
+    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
         self.pass().await;
         self.inner.latest(read).await
     }

@@ -46,6 +46,28 @@ pub fn write_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Appends a text that is mostly short: up to 64 bytes go as two halves of fixed size that overlap, which are a few
+/// moves. Copying just so many bytes is a call, and answers are made of such texts.
+#[inline]
+pub fn append(text: &[u8], out: &mut Vec<u8>) {
+    match text.len() {
+        8..16 => append_halves::<8>(text, out),
+        16..32 => append_halves::<16>(text, out),
+        32..=64 => append_halves::<32>(text, out),
+        _ => out.extend_from_slice(text),
+    }
+}
+
+#[inline]
+fn append_halves<const HALF: usize>(text: &[u8], out: &mut Vec<u8>) {
+    if let (Some(first), Some(last)) = (text.first_chunk::<HALF>(), text.last_chunk::<HALF>()) {
+        let end = out.len() + text.len();
+        out.extend_from_slice(first);
+        out.truncate(end - HALF);
+        out.extend_from_slice(last);
+    }
+}
+
 fn into_text(out: Vec<u8>) -> String {
     String::from_utf8(out).expect("JSON is written as UTF-8")
 }

@@ -187,9 +187,9 @@ impl<'a> JsonReader<'a> {
     pub fn raw_strings(&mut self) -> Result<&'a str> {
         self.expect(JsonKind::Array)?;
         let rest = &self.text[self.at..];
-        let array = &rest[..rest.find(']').map_or(rest.len(), |at| at + 1)];
-        let quotes = array.bytes().filter(|byte| *byte == b'"').count();
-        if quotes % 2 != 0 || array.contains('\\') {
+        let array = &rest[..memchr::memchr(b']', rest.as_bytes()).map_or(rest.len(), |at| at + 1)];
+        let quotes = memchr::memchr_iter(b'"', array.as_bytes()).count();
+        if quotes % 2 != 0 || memchr::memchr(b'\\', array.as_bytes()).is_some() {
             return self.raw();
         }
         self.at += array.len();

@@ -1,4 +1,4 @@
-//! The newest rows of entities in use: one look-up an entity, whatever the number of groups.
+//! The newest rows of entities in use: one look-up and one piece of memory an entity, whatever the number of groups.
 //!
 //! A reader that misses reads the store and then fills in what it found. Meanwhile a commit may have published newer
 //! rows, which the reader must not hide: each shard counts publications, and a fill is dropped if the count has moved
@@ -7,11 +7,12 @@
 use super::segment::Segment;
 use crate::{
     feature::{EntityTypeId, GroupId, GroupSchema},
-    store::StoredRow,
+    store::{EntityRows, RowRef, StoredRow},
 };
 use arrow::array::Array;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry as HashTableEntry};
 use std::{
+    borrow::Borrow,
     hash::BuildHasher,
     sync::{
         Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -20,8 +21,8 @@ use std::{
 };
 
 const SHARDS: usize = 64;
-const ENTRY_OVERHEAD: usize = 128;
-const ROW_OVERHEAD: usize = 96;
+/// An entry's place in the table, and what the allocator keeps beside its rows.
+const ENTRY_OVERHEAD: usize = 96;
 
 #[derive(Debug)]
 pub struct LatestCache {
@@ -41,10 +42,7 @@ struct Shard {
 #[derive(Debug)]
 struct Entry {
     entity_type: EntityTypeId,
-    key: Box<str>,
-    /// By group; None = the group has no row of this entity.
-    rows: Vec<(GroupId, Option<Arc<StoredRow>>)>,
-    bytes: usize,
+    rows: EntityRows,
     /// Read since the last sweep.
     used: AtomicBool,
 }
@@ -67,63 +65,54 @@ impl LatestCache {
         }
     }
 
-    /// Fills `rows` (key by key, the groups of each in order) and returns the keys that it could not answer.
+    /// The rows of each key, None where it could not answer; these keys are the misses.
     pub fn get(
         &self,
         entity_type: EntityTypeId,
         groups: &[Arc<GroupSchema>],
         keys: &[&str],
-        rows: &mut Vec<Option<Arc<StoredRow>>>,
-    ) -> Vec<Miss> {
+    ) -> (Vec<Option<EntityRows>>, Vec<Miss>) {
         let mut misses = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
+        let mut look_up = |(at, key): (usize, &&str)| {
             let hash = self.hash(entity_type, key);
             let shard = self.read(hash);
-            let complete = shard.find(hash, entity_type, key).is_some_and(|entry| {
+            let found = shard.entries.find(hash, |entry| entry.is(entity_type, key));
+            let known = found.filter(|entry| entry.knows(groups)).map(|entry| {
                 if !entry.used.load(Ordering::Relaxed) {
                     entry.used.store(true, Ordering::Relaxed);
                 }
-                entry.collect(groups, rows)
+                entry.rows.clone()
             });
-            if !complete {
+            if known.is_none() {
                 misses.push(Miss { key: at, hash, publications: shard.publications });
-                rows.resize((at + 1) * groups.len(), None);
             }
-        }
-        misses
+            known
+        };
+        let rows = keys.iter().enumerate().map(&mut look_up).collect();
+        (rows, misses)
     }
 
     /// Keeps what a reader found after a miss, unless something was published meanwhile.
-    pub fn fill(
-        &self,
-        miss: Miss,
-        entity_type: EntityTypeId,
-        key: &str,
-        groups: &[Arc<GroupSchema>],
-        found: &[Option<Arc<StoredRow>>],
-    ) {
+    pub fn fill(&self, miss: Miss, entity_type: EntityTypeId, key: &str, found: EntityRows) {
         let mut shard = self.write(miss.hash);
         if shard.publications != miss.publications {
             return;
         }
         let shard = &mut *shard;
-        let hasher = |entry: &Entry| self.hash(entry.entity_type, &entry.key);
-        let entry = shard
-            .entries
-            .entry(miss.hash, |entry| entry.is(entity_type, key), hasher)
-            .or_insert_with(|| Entry {
-                entity_type,
-                key: key.into(),
-                rows: Vec::with_capacity(groups.len()),
-                bytes: 0,
-                used: AtomicBool::new(false),
-            })
-            .into_mut();
-        for (group, row) in groups.iter().zip(found) {
-            entry.put(group.id, row.clone());
+        let hasher = |entry: &Entry| self.hash_bytes(entry.entity_type, entry.rows.key());
+        match shard.entries.entry(miss.hash, |entry| entry.is(entity_type, key), hasher) {
+            HashTableEntry::Vacant(slot) => {
+                let entry = Entry { entity_type, rows: found, used: AtomicBool::new(false) };
+                shard.bytes += entry.bytes();
+                slot.insert(entry);
+            }
+            HashTableEntry::Occupied(mut slot) => {
+                let entry = slot.get_mut();
+                shard.bytes -= entry.bytes();
+                entry.rows = entry.rows.overlaid(key, found.iter());
+                shard.bytes += entry.bytes();
+            }
         }
-        let before = entry.measure();
-        shard.bytes = shard.bytes + entry.bytes - before;
         if shard.bytes > self.shard_bytes_max {
             shard.sweep(self.shard_bytes_max / 8 * 7);
         }
@@ -131,25 +120,25 @@ impl LatestCache {
 
     /// Tells that a row became visible. It replaces an older one that is kept; otherwise nothing is kept, and fills under
     /// way are void. `row` is only made when it is needed.
-    pub fn publish(
+    pub fn publish<R: Borrow<StoredRow>>(
         &self,
         entity_type: EntityTypeId,
         group: GroupId,
         key: &str,
-        row: impl FnOnce() -> Arc<StoredRow>,
+        row: impl FnOnce() -> R,
     ) {
         let hash = self.hash(entity_type, key);
         let mut shard = self.write(hash);
         let shard = &mut *shard;
         shard.publications += 1;
         let Some(entry) = shard.entries.find_mut(hash, |entry| entry.is(entity_type, key)) else { return };
-        if let Ok(at) = entry.rows.binary_search_by_key(&group, |(group, _)| *group) {
+        if entry.rows.knows(group, 0) {
             let row = row();
-            let slot = &mut entry.rows[at].1;
-            if slot.as_ref().is_none_or(|old| old.order() < row.order()) {
-                *slot = Some(row);
-                let before = entry.measure();
-                shard.bytes = shard.bytes + entry.bytes - before;
+            let row = RowRef::from(row.borrow());
+            if entry.rows.row(group, 0).is_none_or(|old| old.order() < row.order()) {
+                shard.bytes -= entry.bytes();
+                entry.rows = entry.rows.overlaid(key, [(group, Some(row))]);
+                shard.bytes += entry.bytes();
             }
         }
     }
@@ -168,7 +157,7 @@ impl LatestCache {
         let mut rows = 0..0;
         for code in 0..keys {
             rows = segment.rows_of_code(code, rows.end);
-            let newest = || Arc::new(segment.stored_row(rows.end - 1, schema));
+            let newest = || segment.stored_row(rows.end - 1, schema);
             self.publish(entity_type, group, segment.keys.value(code), newest);
         }
     }
@@ -180,11 +169,15 @@ impl LatestCache {
         let shard = &mut *shard;
         shard.publications += 1;
         if let Ok(entry) = shard.entries.find_entry(hash, |entry| entry.is(entity_type, key)) {
-            shard.bytes -= entry.remove().0.bytes;
+            shard.bytes -= entry.remove().0.bytes();
         }
     }
 
     fn hash(&self, entity_type: EntityTypeId, key: &str) -> u64 {
+        self.hash_bytes(entity_type, key.as_bytes())
+    }
+
+    fn hash_bytes(&self, entity_type: EntityTypeId, key: &[u8]) -> u64 {
         self.hasher.hash_one((entity_type, key))
     }
 
@@ -203,10 +196,6 @@ impl LatestCache {
 }
 
 impl Shard {
-    fn find(&self, hash: u64, entity_type: EntityTypeId, key: &str) -> Option<&Entry> {
-        self.entries.find(hash, |entry| entry.is(entity_type, key))
-    }
-
     /// Drops entries until at most `bytes_max` are left: first those that nobody read since the last sweep.
     fn sweep(&mut self, bytes_max: usize) {
         while self.bytes > bytes_max {
@@ -214,7 +203,7 @@ impl Shard {
             self.entries.retain(|entry| {
                 let keep = *bytes <= bytes_max || entry.used.swap(false, Ordering::Relaxed);
                 if !keep {
-                    *bytes -= entry.bytes;
+                    *bytes -= entry.bytes();
                 }
                 keep
             });
@@ -224,42 +213,16 @@ impl Shard {
 
 impl Entry {
     fn is(&self, entity_type: EntityTypeId, key: &str) -> bool {
-        self.entity_type == entity_type && *self.key == *key
+        self.entity_type == entity_type && self.rows.key() == key.as_bytes()
     }
 
-    /// Appends the rows of `groups`; false if one of them is not known.
-    fn collect(&self, groups: &[Arc<GroupSchema>], rows: &mut Vec<Option<Arc<StoredRow>>>) -> bool {
-        let before = rows.len();
-        // Questions mostly ask the same groups in the same order.
-        for (at, group) in groups.iter().enumerate() {
-            let slot = match self.rows.get(at) {
-                Some(slot) if slot.0 == group.id => slot,
-                _ => match self.rows.binary_search_by_key(&group.id, |(group, _)| *group) {
-                    Ok(at) => &self.rows[at],
-                    Err(_) => {
-                        rows.truncate(before);
-                        return false;
-                    }
-                },
-            };
-            rows.push(slot.1.clone());
-        }
-        true
+    /// Whether it can answer a question for these groups.
+    fn knows(&self, groups: &[Arc<GroupSchema>]) -> bool {
+        groups.iter().enumerate().all(|(at, group)| self.rows.knows(group.id, at))
     }
 
-    fn put(&mut self, group: GroupId, row: Option<Arc<StoredRow>>) {
-        match self.rows.binary_search_by_key(&group, |(group, _)| *group) {
-            Ok(at) => self.rows[at].1 = row,
-            Err(at) => self.rows.insert(at, (group, row)),
-        }
-    }
-
-    /// Weighs the entry again and returns what it weighed before.
-    fn measure(&mut self) -> usize {
-        let rows =
-            self.rows.iter().map(|(_, row)| row.as_ref().map_or(16, |row| row.values.len() + ROW_OVERHEAD));
-        let bytes = ENTRY_OVERHEAD + self.key.len() + rows.sum::<usize>();
-        std::mem::replace(&mut self.bytes, bytes)
+    fn bytes(&self) -> usize {
+        ENTRY_OVERHEAD + self.rows.bytes()
     }
 }
 
@@ -274,15 +237,20 @@ mod tests {
         vec![Arc::new(GroupSchema { id: GroupId(1), entity_type: USER, columns: Vec::new() })]
     }
 
-    fn row(event: i64) -> Arc<StoredRow> {
+    fn row(event: i64) -> StoredRow {
         let time = Timestamp::from_stored(event);
-        Arc::new(StoredRow { event_timestamp: time, created: time, sequence: 0, values: Box::default() })
+        StoredRow { event_timestamp: time, created: time, sequence: 0, values: Box::default() }
     }
 
-    fn get(cache: &LatestCache, key: &str) -> (Option<Arc<StoredRow>>, Option<Miss>) {
-        let mut rows = Vec::new();
-        let misses = cache.get(USER, &group(), &[key], &mut rows);
-        (rows.remove(0), misses.first().copied())
+    fn rows(key: &str, row: Option<&StoredRow>) -> EntityRows {
+        EntityRows::new(key, [(GroupId(1), row.map(RowRef::from))])
+    }
+
+    /// The newest event timestamp, and the miss if there was one.
+    fn get(cache: &LatestCache, key: &str) -> (Option<i64>, Option<Miss>) {
+        let (rows, misses) = cache.get(USER, &group(), &[key]);
+        let row = rows[0].as_ref().and_then(|rows| rows.row(GroupId(1), 0));
+        (row.map(|row| row.event_timestamp.micros()), misses.first().copied())
     }
 
     #[test]
@@ -290,21 +258,21 @@ mod tests {
         let cache = LatestCache::new(1 << 20);
         let miss = get(&cache, "u").1.unwrap();
         cache.publish(USER, GroupId(1), "u", || row(2));
-        cache.fill(miss, USER, "u", &group(), &[Some(row(1))]);
+        cache.fill(miss, USER, "u", rows("u", Some(&row(1))));
         let miss = get(&cache, "u").1.unwrap();
-        cache.fill(miss, USER, "u", &group(), &[Some(row(2))]);
-        assert_eq!(get(&cache, "u").0, Some(row(2)));
+        cache.fill(miss, USER, "u", rows("u", Some(&row(2))));
+        assert_eq!(get(&cache, "u").0, Some(2));
     }
 
     #[test]
     fn the_greatest_wins_and_absence_is_known() {
         let cache = LatestCache::new(1 << 20);
         let miss = get(&cache, "u").1.unwrap();
-        cache.fill(miss, USER, "u", &group(), &[None]);
+        cache.fill(miss, USER, "u", rows("u", None));
         assert!(matches!(get(&cache, "u"), (None, None)));
         cache.publish(USER, GroupId(1), "u", || row(5));
         cache.publish(USER, GroupId(1), "u", || row(4));
-        assert_eq!(get(&cache, "u").0, Some(row(5)));
+        assert_eq!(get(&cache, "u").0, Some(5));
         cache.invalidate(USER, "u");
         assert!(get(&cache, "u").1.is_some());
     }
@@ -315,7 +283,7 @@ mod tests {
         for i in 0..10_000 {
             let key = i.to_string();
             let miss = get(&cache, &key).1.unwrap();
-            cache.fill(miss, USER, &key, &group(), &[Some(row(1))]);
+            cache.fill(miss, USER, &key, rows(&key, Some(&row(1))));
         }
         let bytes: usize = cache.shards.iter().map(|shard| shard.read().unwrap().bytes).sum();
         assert!(bytes <= SHARDS * 4096 && bytes > SHARDS * 1024, "{bytes}");

@@ -41,7 +41,7 @@ pub use options::Options;
 
 use self::{
     background::Handle,
-    latest::LatestCache,
+    latest::{LatestCache, Miss},
     manifest::Manifest,
     medium::Medium,
     prepare::PreparedBatch,
@@ -52,8 +52,8 @@ use self::{
 };
 use crate::{
     error::{Error, Result},
-    feature::{EntityTypeId, GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, LatestRead, Snapshot, StoredRow},
+    feature::{EntityTypeId, GroupId, GroupSchema, Timestamp},
+    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, RowRef, Snapshot},
 };
 use async_trait::async_trait;
 use std::{
@@ -233,36 +233,20 @@ impl DurableStore for EmbeddedStore {
         self.shared.latest.invalidate(entity_type, key);
     }
 
-    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>> {
-        let width = read.groups.len();
-        let mut rows = Vec::with_capacity(read.keys.len() * width);
-        let misses = self.shared.latest.get(read.entity_type, read.groups, read.keys, &mut rows);
-        if misses.is_empty() {
-            return Ok(rows);
-        }
-        let entity_type = read.entity_type;
-        let groups: Vec<Arc<GroupSchema>> = read.groups.to_vec();
-        let missed: Vec<_> = misses.into_iter().map(|miss| (miss, read.keys[miss.key].to_owned())).collect();
-        let found = self
-            .blocking(move |shared| {
-                let state = shared.published.state();
-                let mut found = Vec::with_capacity(missed.len());
-                for (miss, key) in missed {
-                    let of_group =
-                        |group: &Arc<GroupSchema>| as_of::latest(state.groups.get(&group.id)?, &key);
-                    let rows: Vec<_> = groups.iter().map(of_group).collect();
-                    shared.latest.fill(miss, entity_type, &key, &groups, &rows);
-                    found.push((miss.key, rows));
-                }
-                Ok(found)
-            })
-            .await?;
-        for (key, of_key) in found {
-            for (slot, row) in rows[key * width..].iter_mut().zip(of_key) {
-                *slot = row;
+    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
+        let (mut rows, misses) = self.shared.latest.get(read.entity_type, read.groups, read.keys);
+        if !misses.is_empty() {
+            let entity_type = read.entity_type;
+            let mut groups: Vec<GroupId> = read.groups.iter().map(|group| group.id).collect();
+            groups.sort_unstable();
+            let missed: Vec<_> =
+                misses.into_iter().map(|miss| (miss, read.keys[miss.key].to_owned())).collect();
+            let found = self.blocking(move |shared| Ok(shared.read_latest(entity_type, &groups, missed)));
+            for (key, found) in found.await? {
+                rows[key] = Some(found);
             }
         }
-        Ok(rows)
+        Ok(rows.into_iter().map(|rows| rows.expect("every miss was read")).collect())
     }
 
     async fn snapshot(&self, _groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
@@ -315,6 +299,25 @@ impl Shared {
             medium,
             options,
         })
+    }
+
+    /// Reads what the cache could not answer, and keeps it there. Answers with the position of each key.
+    fn read_latest(
+        &self,
+        entity_type: EntityTypeId,
+        groups: &[GroupId],
+        missed: Vec<(Miss, String)>,
+    ) -> Vec<(usize, EntityRows)> {
+        let state = self.published.state();
+        let read = |(miss, key): (Miss, String)| {
+            let of_group = |group: &GroupId| as_of::latest(state.groups.get(group)?, &key);
+            let rows: Vec<_> = groups.iter().map(of_group).collect();
+            let found = groups.iter().copied().zip(rows.iter().map(|row| row.as_deref().map(RowRef::from)));
+            let found = EntityRows::new(&key, found);
+            self.latest.fill(miss, entity_type, &key, found.clone());
+            (miss.key, found)
+        };
+        missed.into_iter().map(read).collect()
     }
 
     fn now(&self) -> i64 {

@@ -6,7 +6,7 @@ use crate::{
     feature::{
         Dtype, Duration, List, PackedRow, Timestamp, Value,
         columns::value_at,
-        json::{JsonReader, short, write_string},
+        json::{JsonReader, append, short, write_string},
         row::CellState,
     },
 };
@@ -187,7 +187,8 @@ impl<'a> JsonWriter<'a> {
 
     pub fn float64(&mut self, value: f64) {
         if value.is_finite() {
-            self.raw(zmij::Buffer::new().format_finite(value).as_bytes());
+            self.separate();
+            append(zmij::Buffer::new().format_finite(value).as_bytes(), self.out);
         } else {
             self.string(non_finite(value));
         }
@@ -195,7 +196,8 @@ impl<'a> JsonWriter<'a> {
 
     pub fn float32(&mut self, value: f32) {
         if value.is_finite() {
-            self.raw(zmij::Buffer::new().format_finite(value).as_bytes());
+            self.separate();
+            append(zmij::Buffer::new().format_finite(value).as_bytes(), self.out);
         } else {
             self.string(non_finite(value.into()));
         }

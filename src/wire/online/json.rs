@@ -9,12 +9,13 @@ use crate::{
     error::{Error, Kind, Result},
     feature::{
         CellStatus, Duration, PackedRow, Round, Timestamp,
-        json::{JsonReader, write_string},
+        json::{JsonReader, append, write_string},
     },
     registry::{FeatureList, ListEncoding},
     serving::online::{Entities, GroupCells, OnlineAnswer, OnlineRequest},
     wire::json::{Int64Form, JsonWriter, read_duration, read_id, read_timestamp, read_u64},
 };
+use bytes::Bytes;
 use std::borrow::Cow;
 
 const MEMBERS: [&str; 9] = [
@@ -31,6 +32,9 @@ const MEMBERS: [&str; 9] = [
 ];
 /// What a value, a status and an event timestamp are guessed to take, with their quotes.
 const CELL_BYTES_GUESS: usize = 20 + 12 + 30;
+/// A shorter text is sooner copied than sent as a piece of its own. Tests have short texts only, and share them too.
+const SHARED_BYTES_MIN: usize = if cfg!(test) { 64 } else { 2_048 };
+const TIMESTAMP_BYTES_GUESS: usize = 30;
 
 /// The body of a request.
 #[derive(Debug, Default)]
@@ -168,23 +172,22 @@ fn feature_names(array: &[u8]) -> Result<Vec<Cow<'_, str>>> {
     Ok(names)
 }
 
-/// Writes an answer.
+/// Writes an answer, in pieces that follow one another.
 pub fn write_json(
     answer: &OnlineAnswer,
     request: &JsonRequest<'_>,
     envelope: &Envelope<'_>,
-) -> Result<Vec<u8>> {
+) -> Result<Vec<Bytes>> {
     let layout = Layout::of(&answer.plan);
     let json = layout.json(&answer.plan);
-    let row_guess = 3 * json.names_len() + CELL_BYTES_GUESS * answer.plan.features.len() + 100;
-    let guess = 200 + json.schema.len() + answer.rows * row_guess;
-    let mut out = Vec::with_capacity(guess.min(envelope.bytes_max));
-    out.extend_from_slice(b"{\"request_id\":");
-    write_string(envelope.request_id, &mut out);
-    out.extend_from_slice(b",\"degraded\":");
-    out.extend_from_slice(if answer.degraded { b"true," } else { b"false," });
-    out.extend_from_slice(&json.schema);
-    out.extend_from_slice(b",\"results\":[");
+    let row_guess = 2 * json.names_len() + CELL_BYTES_GUESS * answer.plan.features.len() + 200;
+    let mut out = Pieces::with_capacity((200 + answer.rows * row_guess).min(envelope.bytes_max));
+    out.own.extend_from_slice(b"{\"request_id\":");
+    write_string(envelope.request_id, &mut out.own);
+    out.own.extend_from_slice(b",\"degraded\":");
+    out.own.extend_from_slice(if answer.degraded { b"true," } else { b"false," });
+    out.share(&json.schema);
+    out.own.extend_from_slice(b",\"results\":[");
     let defaults = answer.use_defaults.then_some(&*layout.defaults);
     let mut rows = RowWriter {
         answer,
@@ -206,8 +209,47 @@ pub fn write_json(
             return Err(Error::new(Kind::TooLarge, message));
         }
     }
-    out.extend_from_slice(b"]}");
-    Ok(out)
+    out.own.extend_from_slice(b"]}");
+    Ok(out.finish())
+}
+
+/// A body under way: what is its own, and texts of the plan that many bodies share.
+struct Pieces {
+    own: Vec<u8>,
+    /// Each stands before the byte of `own` at its place.
+    shared: Vec<(usize, Bytes)>,
+    shared_len: usize,
+}
+
+impl Pieces {
+    fn with_capacity(bytes: usize) -> Self {
+        Self { own: Vec::with_capacity(bytes), shared: Vec::new(), shared_len: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.own.len() + self.shared_len
+    }
+
+    fn share(&mut self, text: &Bytes) {
+        if text.len() < SHARED_BYTES_MIN {
+            return self.own.extend_from_slice(text);
+        }
+        self.shared_len += text.len();
+        self.shared.push((self.own.len(), text.clone()));
+    }
+
+    fn finish(self) -> Vec<Bytes> {
+        let mut own = Bytes::from(self.own);
+        let mut pieces = Vec::with_capacity(2 * self.shared.len() + 1);
+        let mut cut = 0;
+        for (at, text) in self.shared {
+            pieces.push(own.split_to(at - cut));
+            pieces.push(text);
+            cut = at;
+        }
+        pieces.push(own);
+        pieces
+    }
 }
 
 /// One result at a time.
@@ -222,15 +264,16 @@ struct RowWriter<'a> {
 }
 
 impl RowWriter<'_> {
-    fn write(&mut self, row: usize, out: &mut Vec<u8>) {
+    fn write(&mut self, row: usize, out: &mut Pieces) {
         self.cells.clear();
         self.cells.extend((0..self.answer.plan.groups.len()).map(|group| self.answer.cells(row, group)));
-        out.extend_from_slice(if row == 0 { b"{" } else { b",{" });
-        self.write_entity(row, out);
-        out.extend_from_slice(b",\"values\":{");
-        self.write_values(out);
-        out.extend_from_slice(b"},\"statuses\":");
+        out.own.extend_from_slice(if row == 0 { b"{" } else { b",{" });
+        self.write_entity(row, &mut out.own);
+        out.own.extend_from_slice(b",\"values\":{");
+        self.write_values(&mut out.own);
+        out.own.extend_from_slice(b"},\"statuses\":");
         self.write_statuses(out);
+        let out = &mut out.own;
         out.extend_from_slice(b",\"event_timestamps\":{");
         self.write_event_timestamps(out);
         out.push(b'}');
@@ -257,7 +300,7 @@ impl RowWriter<'_> {
             for position in features.clone() {
                 let feature = &self.answer.plan.features[position];
                 let (column, dtype) = (feature.feature.column as usize, feature.feature.dtype);
-                writer.out.extend_from_slice(self.json.name(position));
+                self.json.write_name(position, writer.out);
                 // Most rows are whole: no cell of them is judged alone.
                 if let GroupCells::Whole { row, .. } = cells {
                     writer.packed(*row, column, dtype);
@@ -272,38 +315,43 @@ impl RowWriter<'_> {
         }
     }
 
-    fn write_statuses(&self, out: &mut Vec<u8>) {
+    fn write_statuses(&self, out: &mut Pieces) {
         if self.cells.iter().all(|cells| matches!(cells, GroupCells::Whole { .. })) {
-            return out.extend_from_slice(&self.json.all_present);
+            return out.share(&self.json.all_present);
         }
+        let out = &mut out.own;
         out.push(b'{');
         for (position, feature) in self.answer.plan.features.iter().enumerate() {
-            out.extend_from_slice(self.json.name(position));
+            self.json.write_name(position, out);
             write_status(self.answer.status(position, &self.cells[feature.group]), out);
         }
         out.push(b'}');
     }
 
     fn write_event_timestamps(&self, out: &mut Vec<u8>) {
-        let mut text = Vec::with_capacity(32);
+        let mut text = Vec::with_capacity(TIMESTAMP_BYTES_GUESS);
+        let mut written = None;
         for (group, features) in &self.layout.statuses {
             let cells = &self.cells[*group];
-            text.clear();
-            if let Some(event) = cells.event() {
+            // Groups that a stream writes mostly share a moment.
+            if let event @ Some(moment) = cells.event()
+                && event != written
+            {
+                text.clear();
                 text.push(b'"');
-                Timestamp::from_stored(event).write_rfc3339(&mut text);
+                Timestamp::from_stored(moment).write_rfc3339(&mut text);
                 text.push(b'"');
+                written = event;
             }
             for position in features.clone() {
-                out.extend_from_slice(self.json.name(position));
-                let found = match cells {
-                    GroupCells::Whole { .. } => true,
-                    cells => !matches!(
-                        self.answer.status(position, cells),
-                        CellStatus::NotFound | CellStatus::Error
-                    ),
-                };
-                out.extend_from_slice(if found { &text } else { b"null" });
+                self.json.write_name(position, out);
+                match cells {
+                    GroupCells::Whole { .. } => append(&text, out),
+                    cells => match self.answer.status(position, cells) {
+                        CellStatus::NotFound | CellStatus::Error => out.extend_from_slice(b"null"),
+                        _ => append(&text, out),
+                    },
+                }
             }
         }
     }

@@ -1,14 +1,19 @@
 //! What a plan knows of its answers in JSON, as text.
 
-use crate::{feature::CellStatus, registry::Plan, wire::json::JsonWriter};
+use crate::{
+    feature::{CellStatus, json::append},
+    registry::Plan,
+    wire::json::JsonWriter,
+};
+use bytes::Bytes;
 use std::ops::Range;
 
 /// The texts of one plan.
 pub(super) struct JsonLayout {
     /// The member `features` of the answer, and `feature_set` where one was asked for.
-    pub schema: Vec<u8>,
+    pub schema: Bytes,
     /// The object of a row whose every cell is PRESENT.
-    pub all_present: Vec<u8>,
+    pub all_present: Bytes,
     /// `,"name":` for each feature.
     names: Vec<u8>,
     ends: Vec<u32>,
@@ -16,8 +21,12 @@ pub(super) struct JsonLayout {
 
 impl JsonLayout {
     pub fn new(plan: &Plan) -> Self {
-        let mut layout =
-            Self { schema: schema(plan), all_present: Vec::new(), names: Vec::new(), ends: Vec::new() };
+        let mut layout = Self {
+            schema: schema(plan).into(),
+            all_present: Bytes::new(),
+            names: Vec::new(),
+            ends: Vec::new(),
+        };
         for feature in &plan.features {
             layout.names.push(b',');
             write_key(&feature.name, &mut layout.names);
@@ -25,18 +34,18 @@ impl JsonLayout {
         }
         let mut all_present = vec![b'{'];
         for feature in 0..plan.features.len() {
-            all_present.extend_from_slice(layout.name(feature));
+            layout.write_name(feature, &mut all_present);
             write_status(CellStatus::Present, &mut all_present);
         }
         all_present.push(b'}');
-        layout.all_present = all_present;
+        layout.all_present = all_present.into();
         layout
     }
 
-    /// The name and colon of a member, after a comma unless it is the first.
+    /// Writes the name and colon of a member, after a comma unless it is the first.
     #[inline]
-    pub fn name(&self, feature: usize) -> &[u8] {
-        &self.names[self.place(feature)]
+    pub fn write_name(&self, feature: usize, out: &mut Vec<u8>) {
+        append(&self.names[self.place(feature)], out);
     }
 
     /// Bytes of all names.

@@ -15,6 +15,9 @@ use bytes::{Buf, Bytes};
 use prost::{DecodeError, Message};
 use std::borrow::Cow;
 
+/// The key of field 1, length-delimited.
+const FEATURES_KEY: u8 = 1 << 3 | 2;
+
 /// `larder.v1.GetOnlineFeaturesRequest` as it came.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -61,6 +64,7 @@ impl Request {
             let start = self.bytes.len() - rest.len();
             match take_field(&mut rest)? {
                 (1, Field::Bytes(_)) => {
+                    skip_short_names(&mut rest);
                     let end = self.bytes.len() - rest.len();
                     if run.is_empty() {
                         run = start..end;
@@ -152,6 +156,15 @@ impl<'a> RequestParts<'a> {
             max_age: max_age.transpose()?,
             use_defaults: self.use_defaults,
         })
+    }
+}
+
+/// Skips further fields 1 of fewer than 128 bytes: all names of most requests. They are read if no plan is known.
+fn skip_short_names(rest: &mut &[u8]) {
+    while let [FEATURES_KEY, len @ ..0x80, after @ ..] = *rest
+        && let Some((_, after)) = after.split_at_checked(usize::from(*len))
+    {
+        *rest = after;
     }
 }
 

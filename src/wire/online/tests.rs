@@ -115,12 +115,12 @@ impl Case {
         let stored = |cells: &Option<(i64, Vec<Cell>)>| {
             let (age, cells) = cells.as_ref()?;
             let event_timestamp = Timestamp::from_stored(NOW - age);
-            Some(Arc::new(StoredRow {
+            Some(StoredRow {
                 event_timestamp,
                 created: event_timestamp,
                 sequence: 0,
                 values: row::pack(cells).into(),
-            }))
+            })
         };
         let groups: Vec<usize> = (0..plan.groups.len()).map(|group| Self::group_of(plan, group)).collect();
         let rows: Vec<Vec<_>> =
@@ -305,7 +305,7 @@ proptest! {
         let ids: Vec<String> = (0..case.rows.len()).map(|row| format!("u\"{row}")).collect();
         let body = serde_json::to_vec(&json!({"entity_ids": ids})).unwrap();
         let request = JsonRequest::read(&body).unwrap();
-        let text = write_json(&case.answer(&plan), &request, &envelope(usize::MAX)).unwrap();
+        let text = write_json(&case.answer(&plan), &request, &envelope(usize::MAX)).unwrap().concat();
         let read: Json = serde_json::from_slice(&text).unwrap();
         prop_assert_eq!(read, plain_json(&case, &plan));
     }

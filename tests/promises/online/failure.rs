@@ -10,7 +10,7 @@ use larder::{
     config::Config,
     error::{Error, Result},
     feature::{GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, LatestRead, Snapshot, StoredRow},
+    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, Snapshot},
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc};
@@ -28,7 +28,7 @@ impl DurableStore for HalfBroken {
         self.whole.commit(commit).await
     }
 
-    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<Option<Arc<StoredRow>>>> {
+    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
         match read.groups.len() == self.groups_broken {
             true => Err(Error::unavailable("the disk is gone")),
             false => self.whole.latest(read).await,
