@@ -10,6 +10,10 @@
 //! Over HTTP/2 the head ends with the preface, because frames after it are the protocol's own business.
 
 use super::HttpSettings;
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use std::{
     io,
     pin::Pin,
@@ -45,6 +49,8 @@ pub(super) struct Watch {
     requests: AtomicU32,
     /// The head that came last had both Content-Length and Transfer-Encoding.
     ambiguous: AtomicBool,
+    /// The body of the request under way has not come to its end. Only of HTTP/1, where there is one at a time.
+    body_left: AtomicBool,
     /// Since when the client has taken nothing, in milliseconds after `opened`; `u64::MAX` = it takes what comes.
     stalled_since_ms: AtomicU64,
 }
@@ -58,6 +64,7 @@ impl Watch {
             since_ms: AtomicU64::new(0),
             requests: AtomicU32::new(0),
             ambiguous: AtomicBool::new(false),
+            body_left: AtomicBool::new(false),
             stalled_since_ms: AtomicU64::new(u64::MAX),
         })
     }
@@ -76,6 +83,11 @@ impl Watch {
     /// Whether a proxy before us may have read the body's length otherwise than we do.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous.load(Relaxed)
+    }
+
+    /// Whether the connection cannot be used again after this answer, because some of the request has not been read.
+    pub fn has_body_left(&self) -> bool {
+        self.body_left.load(Relaxed)
     }
 
     /// Why the connection should be closed, if it should.
@@ -111,6 +123,49 @@ impl Watch {
 
     fn ms(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.opened).as_millis() as u64
+    }
+}
+
+/// A request's body that tells its connection's watch when it has come to its end.
+pub(super) struct WatchedBody {
+    inner: Incoming,
+    /// None over HTTP/2, where a body that is left stops nobody.
+    watch: Option<Arc<Watch>>,
+}
+
+impl WatchedBody {
+    pub fn new(inner: Incoming, version: Version, watch: &Arc<Watch>) -> Self {
+        let watch = (version < Version::HTTP_2).then(|| watch.clone());
+        if let Some(watch) = &watch {
+            watch.body_left.store(!inner.is_end_stream(), Relaxed);
+        }
+        Self { inner, watch }
+    }
+}
+
+impl Body for WatchedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Some(watch) = &self.watch
+            && polled.is_ready()
+        {
+            watch.body_left.store(!self.inner.is_end_stream(), Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

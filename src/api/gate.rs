@@ -4,7 +4,7 @@
 use super::{
     Shared, Surface,
     call::{Call, CallParts, Notes, REQUEST_ID, RequestId},
-    connection::Watch,
+    connection::{Watch, WatchedBody},
     deadline,
     error::{Cause, Refusal},
     record::{Record, StreamBody},
@@ -47,7 +47,9 @@ struct Admission {
 
 impl Gate {
     /// Answers one request, whatever happens.
-    pub async fn answer(mut self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    pub async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let version = request.version();
+        let mut request = request.map(|body| WatchedBody::new(body, version, &self.watch));
         let mut record = self.record(&request);
         let mut response = match self.admit(&request, &record) {
             Err(refusal) => record.refused(refusal),
@@ -76,10 +78,14 @@ impl Gate {
             }
         };
         response.headers_mut().insert(REQUEST_ID, record.request_id.header());
+        if self.watch.has_body_left() {
+            // Else a client sends its next request into a connection that is about to be closed.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         Ok(response)
     }
 
-    fn record(&self, request: &Request<Incoming>) -> Record {
+    fn record(&self, request: &Request<WatchedBody>) -> Record {
         let transport = transport(request.headers());
         let verb = match transport {
             Transport::Grpc => Verb::of_grpc(request.uri().path()),
@@ -99,7 +105,7 @@ impl Gate {
     }
 
     /// Checks a request's head. Guarded paths get a call.
-    fn admit(&self, request: &Request<Incoming>, record: &Record) -> Result<Admission, Refusal> {
+    fn admit(&self, request: &Request<WatchedBody>, record: &Record) -> Result<Admission, Refusal> {
         let settings = &self.shared.settings;
         let headers = request.headers();
         if self.watch.is_ambiguous() {
@@ -184,7 +190,7 @@ fn transport(headers: &HeaderMap) -> Transport {
 }
 
 /// Whether a request may go on for as long as its caller likes.
-fn is_stream(request: &Request<Incoming>, record: &Record) -> bool {
+fn is_stream(request: &Request<WatchedBody>, record: &Record) -> bool {
     let mentions = |name: HeaderName, what| {
         request
             .headers()
@@ -207,7 +213,7 @@ fn is_stream(request: &Request<Incoming>, record: &Record) -> bool {
 }
 
 fn check_sizes(
-    request: &Request<Incoming>,
+    request: &Request<WatchedBody>,
     uri_bytes_max: usize,
     header_bytes_max: usize,
 ) -> Result<(), Refusal> {

@@ -4,63 +4,41 @@ use crate::telemetry::Labels;
 use http::Method;
 use tonic::Code;
 
-/// What a request asks for. Labels metrics and log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Verb {
-    GetOnlineFeatures,
-    GetHistoricalFeatures,
-    RegisterFeatures,
-    SetFeatureStatus,
-    GetFeature,
-    ListFeatures,
-    PutFeatureSet,
-    GetFeatureSet,
-    ListFeatureSets,
-    WriteFeatures,
-    StreamWriteFeatures,
-    GetFeatureHistory,
-    InvalidateCache,
-    /// Health, reflection, metrics, and whatever no path is for.
-    Other,
+macro_rules! verbs {
+    ($($verb:ident)*) => {
+        /// What a request asks for. Labels metrics and log lines.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Verb {
+            $($verb,)*
+            /// Health, reflection, metrics, and whatever no path is for.
+            Other,
+        }
+
+        /// By number.
+        pub(super) const VERBS: &[Verb] = &[$(Verb::$verb,)* Verb::Other];
+        /// By number.
+        const NAMES: &[&str] = &[$(stringify!($verb),)* "other"];
+    };
+}
+
+verbs! {
+    GetOnlineFeatures
+    GetHistoricalFeatures
+    RegisterFeatures
+    SetFeatureStatus
+    GetFeature
+    ListFeatures
+    PutFeatureSet
+    GetFeatureSet
+    ListFeatureSets
+    WriteFeatures
+    StreamWriteFeatures
+    GetFeatureHistory
+    InvalidateCache
 }
 
 use Verb::*;
-
-/// By number.
-pub(super) const VERBS: [Verb; 14] = [
-    GetOnlineFeatures,
-    GetHistoricalFeatures,
-    RegisterFeatures,
-    SetFeatureStatus,
-    GetFeature,
-    ListFeatures,
-    PutFeatureSet,
-    GetFeatureSet,
-    ListFeatureSets,
-    WriteFeatures,
-    StreamWriteFeatures,
-    GetFeatureHistory,
-    InvalidateCache,
-    Other,
-];
-
-const NAMES: [&str; 14] = [
-    "GetOnlineFeatures",
-    "GetHistoricalFeatures",
-    "RegisterFeatures",
-    "SetFeatureStatus",
-    "GetFeature",
-    "ListFeatures",
-    "PutFeatureSet",
-    "GetFeatureSet",
-    "ListFeatureSets",
-    "WriteFeatures",
-    "StreamWriteFeatures",
-    "GetFeatureHistory",
-    "InvalidateCache",
-    "other",
-];
 
 /// Every path of REST with the verb it stands for. A streamed write is the write's path with lines in its body.
 pub(super) const ROUTES: [(Method, &str, Verb); 15] = [
@@ -92,7 +70,7 @@ pub(super) enum Transport {
 }
 
 /// How metrics name what they count.
-pub(super) const LABELS: Labels = Labels { transports: &["grpc", "rest"], verbs: &NAMES, codes: &CODES };
+pub(super) const LABELS: Labels = Labels { transports: &["grpc", "rest"], verbs: NAMES, codes: &CODES };
 
 /// By number.
 const CODES: [&str; 17] = [
@@ -155,7 +133,7 @@ mod tests {
         let service = pool.get_service_by_name("larder.v1.FeatureService").unwrap();
         let methods: Vec<_> = service.methods().map(|method| method.name().to_owned()).collect();
         assert_eq!(methods, NAMES[..NAMES.len() - 1]);
-        for (verb, number) in VERBS.into_iter().zip(0..) {
+        for (verb, number) in VERBS.iter().copied().zip(0..) {
             assert_eq!(verb as u8, number);
             assert_eq!(Verb::of_number(number), verb);
         }

@@ -79,3 +79,27 @@ async fn one_connection_past_the_bound_is_closed() {
     second.send(ask).await;
     assert!(second.answer().await.starts_with("HTTP/1.1 200 "));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_cannot_go_on_says_so() {
+    let app = TestApp::start().await;
+    for (path, key) in [("/api/v1/nothing", app.key()), ("/api/v1/features/online", "lrd_fake")] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+        );
+        let mut raw = app.raw().await;
+        raw.send(&head).await;
+        let refusal = raw.answer().await;
+        assert!(refusal.starts_with("HTTP/1.1 40"), "{refusal}");
+        assert!(refusal.to_lowercase().contains("\r\nconnection: close\r\n"), "{refusal}");
+    }
+    let mut raw = app.raw().await;
+    for _ in 0..2 {
+        raw.send("GET /api/v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let refusal = raw.answer().await;
+        assert!(
+            refusal.starts_with("HTTP/1.1 4"),
+            "a request without a body leaves the connection open: {refusal}"
+        );
+    }
+}

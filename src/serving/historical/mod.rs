@@ -38,8 +38,11 @@ pub const SHARE_BYTES: usize = 1 << 20;
 /// How long a call waits for a `known_at` to become settled.
 const SETTLE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 const SETTLE_POLL: std::time::Duration = std::time::Duration::from_millis(10);
-/// Rows of the first answer when the width of its features is not known beforehand.
-const FIRST_ROWS: usize = 4_096;
+/// Rows of the first answer when the width of its features is not known beforehand: a text may have 64 KiB.
+const FIRST_ROWS: usize = 256;
+/// Of a piece's memory, the part that answers of unknown width may take: such columns stand in memory twice while they
+/// are written, and the next rows may be wider than those before.
+const VARYING_SHARE: usize = 4;
 
 /// What to put beside every row of the spine.
 #[derive(Clone, Debug)]
@@ -208,7 +211,7 @@ impl TrainingSet {
             self.plan.features.iter().map(|feature| fixed(feature.feature.dtype)).sum::<Option<usize>>();
         let row_bytes = match (known, self.row_bytes.load(Relaxed)) {
             (None, 0) => return FIRST_ROWS,
-            (None, seen) => seen,
+            (None, seen) => seen * VARYING_SHARE,
             (Some(known), _) => known + 8 * self.plan.groups.len(),
         };
         (self.service.limits.spine_piece_bytes_max / row_bytes.max(1)).max(1)

@@ -193,10 +193,7 @@ impl SpineReader for ArrowReader {
         if let Some(schema) = self.schema.as_ref().filter(|_| batches.is_empty()) {
             batches.push_back(RecordBatch::new_empty(schema.clone()));
         }
-        let names = self.names.clone().unwrap_or_else(|| {
-            // Nothing has come yet, so nothing will be said of it.
-            Arc::new(SpineNames { keys: self.plan.keys.clone(), time: "timestamp".into() })
-        });
+        let names = self.names.clone().unwrap_or_else(|| names::of_nothing(&self.plan));
         let spine = Spine {
             first_row: self.first_row,
             ids: self.ids.iter_mut().map(StringBuilder::finish).collect(),

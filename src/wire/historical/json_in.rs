@@ -129,8 +129,12 @@ impl JsonRowReader {
             }
         };
         let (mut found, mut time) = (0, None);
+        let other = names.keys.first().and_then(|key| names::other_name(&self.plan, &self.columns, key));
         JsonReader::read(text.as_bytes(), |reader| {
             reader.object(|reader, member| {
+                if Some(member) == other {
+                    return Err(Error::new(Kind::InvalidArgument, names::named_twice(&self.plan.keys[0])));
+                }
                 self.added.check(member).map_err(|why| Error::new(Kind::InvalidArgument, why))?;
                 let is_id = names.keys.iter().any(|key| key == member);
                 if is_id {
@@ -194,10 +198,7 @@ impl SpineReader for JsonRowReader {
     }
 
     fn take(&mut self) -> Piece {
-        let names = self.names.clone().unwrap_or_else(|| {
-            // No row has come, so none will be asked for.
-            Arc::new(SpineNames { keys: self.plan.keys.clone(), time: "timestamp".into() })
-        });
+        let names = self.names.clone().unwrap_or_else(|| names::of_nothing(&self.plan));
         let spine = Spine {
             first_row: self.first_row,
             ids: self.ids.iter_mut().map(StringBuilder::finish).collect(),

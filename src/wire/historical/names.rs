@@ -5,7 +5,7 @@ use crate::{
     registry::Plan,
     serving::historical::SpineNames,
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 const ENTITY_ID: &str = "entity_id";
 const TIMESTAMP: &str = "timestamp";
@@ -37,6 +37,11 @@ pub(super) fn check(plan: &Plan, columns: &ColumnNames) -> Result<()> {
     Ok(())
 }
 
+/// The usual names, for a spine that ended before it had a row.
+pub(super) fn of_nothing(plan: &Plan) -> Arc<SpineNames> {
+    Arc::new(SpineNames { keys: plan.keys.clone(), time: TIMESTAMP.into() })
+}
+
 /// Finds the columns that hold ids and times, among those that `has` says are there. Errors name the missing column.
 pub(super) fn resolve(plan: &Plan, columns: &ColumnNames, has: impl Fn(&str) -> bool) -> Result<SpineNames> {
     let mapped = |name: &str| columns.get(name).cloned();
@@ -53,6 +58,9 @@ pub(super) fn resolve(plan: &Plan, columns: &ColumnNames, has: impl Fn(&str) -> 
         if let Some(named) = named {
             return if has(&named) { Ok(named) } else { Err(missing(&named, "")) };
         }
+        if other_name(plan, columns, key).is_some_and(&has) && has(key) {
+            return Err(Error::invalid(ENTITY_ID, named_twice(key)));
+        }
         let found = present(key).or_else(|| present(ENTITY_ID).filter(|_| alone));
         found.ok_or_else(|| missing(key, if alone { " (nor entity_id)" } else { "" }))
     };
@@ -65,6 +73,20 @@ pub(super) fn resolve(plan: &Plan, columns: &ColumnNames, has: impl Fn(&str) -> 
             .ok_or_else(|| missing(TIMESTAMP, " (nor event_timestamp)"))?,
     };
     Ok(SpineNames { keys, time })
+}
+
+/// The name under which a row could say its entity a second time, where one has been found under `name`.
+pub(super) fn other_name<'a>(plan: &'a Plan, columns: &ColumnNames, name: &str) -> Option<&'a str> {
+    let [key] = plan.keys.as_slice() else { return None };
+    if columns.contains_key(key) || columns.contains_key(ENTITY_ID) {
+        return None;
+    }
+    Some(if name == ENTITY_ID { key } else { ENTITY_ID })
+}
+
+/// Why a row that says its entity twice is refused.
+pub(super) fn named_twice(key: &str) -> String {
+    format!("a row has both entity_id and {key:?}; leave one out, or name the one that counts under columns")
 }
 
 /// The columns that an answer adds, so that no column of the spine may bear their names.

@@ -2,7 +2,7 @@
 
 use super::{
     AnswerWriter, Piece, Rows, SpineReader, Summary,
-    names::{AddedNames, ColumnNames},
+    names::{self, AddedNames, ColumnNames},
     plain::SpineRowsFromArrow,
     spool::Part,
 };
@@ -100,6 +100,9 @@ impl TypedReader {
         let mapped = self.columns.get(key).or_else(|| self.columns.get("entity_id").filter(|_| alone));
         let name = mapped.map_or(key, String::as_str);
         if let Some(id) = row.entities.get(name) {
+            if mapped.is_none() && alone && !row.entity_id.is_empty() {
+                return Err(names::named_twice(key));
+            }
             return Ok(id.into());
         }
         if mapped.is_none() && alone && !row.entity_id.is_empty() {

@@ -172,8 +172,8 @@ def cases(client, findings, key, memory_mib):
     register("group of another entity type", "ALREADY_EXISTS", (), name="fresh_two", group="profile", entity_type="merchant")
     register("version beyond the next", "FAILED_PRECONDITION", "version", name="score", dtype=pb.DTYPE_FLOAT64, version=5)
     register("default of another type", "INVALID_ARGUMENT", "default", name="fresh_four", default_value=pb.Value(string_value="x"))
-    register("a window, which this build does not compute", {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "UNIMPLEMENTED"}, "window", name="sum_5m", dtype=pb.DTYPE_FLOAT64,
-             window=pb.WindowDefinition(event_type="purchase", function="sum", size=Duration(seconds=300)))
+    register("a window whose size is no multiple of its slide", {"INVALID_ARGUMENT"}, "window", name="sum_5m", dtype=pb.DTYPE_FLOAT64,
+             window=pb.WindowDefinition(event_type="purchase", function="sum", size=Duration(seconds=300), slide=Duration(seconds=7)))
     ask("entity type with other keys", "RegisterFeatures", pb.RegisterFeaturesRequest(entity_types=[pb.EntityType(name="user_merchant", keys=["merchant", "user"])]), "ALREADY_EXISTS", "user_merchant")
 
     # Pages.

@@ -187,7 +187,7 @@ def cases(client, findings, key):
     register("version 0", (200, 400), (), name="fresh_three", version=0)
     register("version -1", 400, "version", name="score", dtype="float64", version=-1)
     register("default of another type", 400, "default", name="fresh_four", default="x")
-    register("a window, which this build does not compute", (400, 501), "window", name="sum_5m", dtype="float64", window={"event_type": "purchase", "function": "sum", "size": "5m"})
+    register("a window whose size is no multiple of its slide", (400,), "window", name="sum_5m", dtype="float64", window={"event_type": "purchase", "function": "sum", "size": "5m", "slide": "7s"})
     ask("entity type with other keys", "POST", "/features/register", {"entity_types": [{"name": "user_merchant", "keys": ["merchant", "user"]}], "features": []}, 409, "user_merchant")
     ask("one feature twice in a call, contradicting", "POST", "/features/register", {"features": [{"name": "twice", "entity_type": "user", "dtype": d} for d in ("int64", "string")]}, (400, 409), "features[1]")
     ask("the same file again", "POST", "/features/register", registration(), 200, "unchanged")

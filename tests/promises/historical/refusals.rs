@@ -37,6 +37,22 @@ async fn one_bad_row_fails_the_call_and_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_says_its_entity_twice_is_refused() {
+    let app = TestApp::start().await;
+    world(&app).await;
+    let request = json!({"features": ["country"]});
+    let twice = json!({"entity_id": "u1", "user": "u2", "timestamp": at(0.0)});
+    for way in super::ways::WAYS {
+        for spine in [vec![twice.clone()], vec![user(0.0), twice.clone()]] {
+            let refused = ask(&app, app.key(), way, &request, &spine).await.unwrap_err();
+            assert_eq!(refused.slug, "invalid-argument", "{way:?}");
+        }
+        let chosen = json!({"features": ["country"], "columns": {"user": "user"}});
+        ask(&app, app.key(), way, &chosen, &[twice.clone()]).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_column_that_would_stand_twice_is_refused() {
     let app = TestApp::start().await;
     world(&app).await;
