@@ -189,7 +189,7 @@ impl<'a> JsonReader<'a> {
         let rest = &self.text[self.at..];
         let array = &rest[..memchr::memchr(b']', rest.as_bytes()).map_or(rest.len(), |at| at + 1)];
         let quotes = memchr::memchr_iter(b'"', array.as_bytes()).count();
-        if quotes % 2 != 0 || memchr::memchr(b'\\', array.as_bytes()).is_some() {
+        if !quotes.is_multiple_of(2) || memchr::memchr(b'\\', array.as_bytes()).is_some() {
             return self.raw();
         }
         self.at += array.len();

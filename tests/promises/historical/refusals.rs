@@ -48,7 +48,7 @@ async fn a_row_that_says_its_entity_twice_is_refused() {
             assert_eq!(refused.slug, "invalid-argument", "{way:?}");
         }
         let chosen = json!({"features": ["country"], "columns": {"user": "user"}});
-        ask(&app, app.key(), way, &chosen, &[twice.clone()]).await.unwrap();
+        ask(&app, app.key(), way, &chosen, std::slice::from_ref(&twice)).await.unwrap();
     }
 }
 
