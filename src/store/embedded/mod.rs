@@ -362,6 +362,7 @@ fn stopped() -> Error {
 /// An I/O error with what was being done.
 fn storage_error(verb: &str, what: impl fmt::Display, error: impl fmt::Display) -> Error {
     Error::unavailable(format!(
-        "cannot {verb} {what}: {error}; check free space and permissions of the data directory, then retry"
+        "cannot {verb} {what}: {error}; check free space and permissions of the data directory, then retry; \
+         if this stays, restart the server"
     ))
 }
