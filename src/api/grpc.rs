@@ -35,6 +35,7 @@ pub(super) async fn routes(shared: &Arc<Shared>) -> (HealthReporter, Routes) {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let v1 = reflection().build_v1().expect("the contract was compiled with this program");
     let v1alpha = reflection().build_v1alpha().expect("the contract was compiled with this program");

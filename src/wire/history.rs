@@ -62,7 +62,15 @@ pub fn read_history(feature: String, query: Option<&str>) -> Result<(HistoryRequ
     };
     let page = query.take_page()?;
     let entity_id = query.take("entity_id").unwrap_or_default();
-    let entity = EntityName { entity_id, entities: query.rest() };
+    let entities = query.rest();
+    if let Some((name, _)) = entities.first().filter(|_| !entity_id.is_empty()) {
+        let message = format!(
+            "{name:?} is read as a key of the entity, and entity_id excludes keys; the other parameters are from, to, \
+             page_size, page_token, int64"
+        );
+        return Err(Error::invalid("entities", message));
+    }
+    let entity = EntityName { entity_id, entities };
     Ok((HistoryRequest { feature, entity, from, to, page }, int64))
 }
 

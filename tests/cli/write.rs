@@ -96,6 +96,7 @@ async fn columns_that_fit_nothing_stop_the_command() {
     let terminal = Terminal::with_shop().await;
     for (text, part) in [
         ("event_timestamp,product,prise\n2026-01-01T00:00:00Z,p,1\n", "prise"),
+        ("", "names no columns"),
         ("product,price\np,1\n", "--time"),
         ("event_timestamp,price\n2026-01-01T00:00:00Z,1\n", "--entity"),
         ("event_timestamp,product\n2026-01-01T00:00:00Z,1\n", "feature"),

@@ -142,6 +142,12 @@ fn broken(error: csv::Error) -> Error {
 
 /// Refuses columns that cannot make a row.
 pub(super) fn check_columns(columns: &[(String, Role)]) -> Result<()> {
+    if columns.is_empty() {
+        return Err(Error::new(
+            Kind::InvalidArgument,
+            "the file names no columns; the first line of a CSV does",
+        ));
+    }
     let count = |wanted: fn(&Role) -> bool| columns.iter().filter(|(_, role)| wanted(role)).count();
     match count(|role| *role == Role::Time) {
         0 => {

@@ -46,6 +46,14 @@ mod tests {
     }
 
     #[test]
+    fn a_moment_sent_as_a_number_hears_how_to_send_it() {
+        for number in ["1764374400", "1764374400000", "1764374400.5"] {
+            let refused = read(number, Dtype::Timestamp).unwrap_err().to_string();
+            assert!(refused.contains(number) && refused.contains("RFC 3339"), "{refused}");
+        }
+    }
+
+    #[test]
     fn values_go_out_as_people_write_them() {
         for (value, text) in [
             (Value::Int64(i64::MAX), "9223372036854775807"),

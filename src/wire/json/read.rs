@@ -80,7 +80,13 @@ pub fn read_bytes(reader: &mut JsonReader<'_>) -> Result<Vec<u8>> {
 
 /// RFC 3339 with an offset.
 pub fn read_timestamp(reader: &mut JsonReader<'_>, round: Round) -> Result<Timestamp> {
-    Timestamp::parse(&reader.string()?, round).or_else(refused)
+    match reader.peek()? {
+        JsonKind::Number => refused(format!(
+            "{} is a number; send an RFC 3339 timestamp with an offset, such as 2024-01-15T14:22:00Z",
+            short(reader.number()?)
+        )),
+        _ => Timestamp::parse(&reader.string()?, round).or_else(refused),
+    }
 }
 
 /// `90s`, `5m`, `1h`, `7d`.
