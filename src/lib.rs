@@ -1,6 +1,6 @@
 //! Larder: a feature store that serves.
 //!
-//! Imports run one way: `error → feature → access → store → registry → serving → wire → api → app`. `config` and
+//! Imports run one way: `error → feature → window → access → store → registry → serving → wire → api → app`. `config` and
 //! `telemetry` are leaves. See `ARCHITECTURE.md` for the map and the walks.
 
 pub mod access;
@@ -17,4 +17,5 @@ pub mod serve;
 pub mod serving;
 pub mod store;
 pub mod telemetry;
+pub mod window;
 pub mod wire;

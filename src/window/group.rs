@@ -1,0 +1,47 @@
+//! Registrations: closed groups of windowed features.
+
+use crate::feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction};
+use serde::{Deserialize, Serialize};
+
+/// The windowed features of one registration over the same entity type, event type, size and slide.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowGroup {
+    pub id: GroupId,
+    pub tenant: TenantId,
+    /// By name, as events give it.
+    pub entity_type: String,
+    pub event_type: String,
+    pub size: Duration,
+    /// Divides `size`.
+    pub slide: Duration,
+    /// In the order of the group's columns.
+    pub features: Vec<WindowFeature>,
+}
+
+/// How one column is computed; the function allows the dtype (`Window::check`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowFeature {
+    pub function: WindowFunction,
+    /// None = every event counts; only for `count`.
+    pub field: Option<String>,
+    pub dtype: Dtype,
+    /// Otherwise a float that left the finite numbers is null.
+    pub allow_non_finite: bool,
+}
+
+/// Which windows of a group an aggregator answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Span {
+    /// Those that start after the greatest event timestamp that the partition has seen.
+    Live,
+    /// Those that end before this moment: the end of the first live window. Of that one itself the entities that have a
+    /// row before it and none in it: nobody else can say that it is empty. These rows come at its close.
+    Before(Timestamp),
+}
+
+impl WindowGroup {
+    /// Slides in a window.
+    pub(super) fn ratio(&self) -> i64 {
+        self.size.micros() / self.slide.micros()
+    }
+}

@@ -1,0 +1,504 @@
+//! The panes of one slide, and the windows that stand on them.
+
+use super::{
+    FieldValue, MissedWindows, WindowGroup,
+    accumulator::Side,
+    clock::Clock,
+    layout::{ColumnPlan, Layout, Takes, takes},
+    pane::{CHANGED, MISSED_MAX, NEW, NONE, Panes, Slot, UNSAVED},
+    rows::{Cause, RowsBuilder},
+};
+use crate::feature::{ColumnBuilder, Timestamp};
+use std::collections::BTreeMap;
+
+/// Before the end of every window.
+pub const NO_END: i64 = i64::MIN / 4;
+/// Behind the end of every window.
+pub const ALL_ENDS: i64 = i64::MAX / 4;
+
+/// Panes of one slide for all groups that take the same events.
+pub struct PaneStore {
+    /// Microseconds.
+    pub slide: i64,
+    takes: Takes,
+    pub layout: Layout,
+    pub groups: Vec<GroupState>,
+    /// By entity.
+    pub heads: Vec<Head>,
+    pub panes: Panes,
+    pub side: Side,
+    /// The last multiple of the slide that emission time passed, in slides. What was due then was emitted.
+    pub emitted: i64,
+    /// How many such multiples led to an emission: marks made before the last one are void.
+    pub emissions: u64,
+    /// Windows that end here or before are closed, in slides.
+    pub closed: i64,
+    /// Panes before this one are over, whatever windows were registered later.
+    pub floor: i64,
+    /// Panes that some entity has.
+    pub notes: BTreeMap<i64, Note>,
+    /// By part of the layout: events whose field was missing or of another type.
+    pub skipped: Vec<u64>,
+    /// Entities with panes to save.
+    unsaved: Vec<u32>,
+    scratch: Vec<Member>,
+}
+
+/// What is known of all panes of one number.
+#[derive(Clone, Copy)]
+pub struct Note {
+    /// Those that any of them bears.
+    marks: u64,
+    /// The fewest windows that one of them missed, and a new one.
+    missed: i64,
+    missed_new: i64,
+}
+
+impl Default for Note {
+    fn default() -> Self {
+        Self { marks: 0, missed: MISSED_MAX, missed_new: MISSED_MAX }
+    }
+}
+
+impl Note {
+    fn add(&mut self, marks: u64, missed: i64) {
+        self.marks |= marks;
+        self.missed = self.missed.min(missed);
+        if marks & NEW != 0 {
+            self.missed_new = self.missed_new.min(missed);
+        }
+    }
+}
+
+/// Where an entity's panes begin.
+#[derive(Clone, Copy)]
+pub struct Head {
+    pub newest_pane: i64,
+    pub newest: Slot,
+    /// CHANGED and UNSAVED, if any of its panes bears them.
+    pub marks: u32,
+}
+
+const NO_PANES: Head = Head { newest_pane: NO_END, newest: NONE, marks: 0 };
+
+/// A group with the windows that it answers for.
+pub struct GroupState {
+    pub group: WindowGroup,
+    pub ratio: i64,
+    /// The end of its first window, in slides.
+    pub first: i64,
+    /// The end of the first window that is not its own any more, in slides.
+    pub before: i64,
+    pub columns: Vec<ColumnPlan>,
+    /// By column: cells that are null because their dtype cannot hold them.
+    pub overflowed: Vec<u64>,
+    pub rows: RowsBuilder,
+}
+
+/// A pane of the entity at hand.
+#[derive(Clone, Copy)]
+struct Member {
+    pane: i64,
+    slot: Slot,
+    marks: u64,
+    missed: i64,
+    /// Changed panes up to and including this one.
+    changed: u32,
+}
+
+/// Which windows of an entity to emit.
+#[derive(Clone, Copy)]
+enum Emit {
+    /// Due now: new ones after `emitted` up to this end, and pending ones before.
+    Due(i64),
+    /// Pending ones up to this end, which close.
+    Closing(i64),
+}
+
+impl PaneStore {
+    pub fn new(group: &WindowGroup, fields: &[usize], clock: Clock, watermark: i64, log_time: i64) -> Self {
+        let slide = group.slide.micros();
+        let slides = |moment: i64| if clock.is_set() { moment.div_euclid(slide) } else { NO_END };
+        let emission = if clock.is_set() { clock.emission(log_time) } else { 0 };
+        Self {
+            slide,
+            takes: takes(&group.features, fields),
+            layout: Layout::default(),
+            groups: Vec::new(),
+            heads: Vec::new(),
+            panes: Panes::new(Vec::new()),
+            side: Side::default(),
+            emitted: slides(emission),
+            emissions: 0,
+            closed: slides(watermark),
+            floor: NO_END,
+            notes: BTreeMap::new(),
+            skipped: Vec::new(),
+            unsaved: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Whether a group can share these panes: they hold all that it needs, for as long as it needs it.
+    pub fn suits(&self, group: &WindowGroup, fields: &[usize]) -> bool {
+        if group.slide.micros() != self.slide || self.takes != takes(&group.features, fields) {
+            return false;
+        }
+        let mut layout = self.layout.clone();
+        layout.plan(&group.features, fields);
+        self.notes.is_empty()
+            || layout.parts.len() == self.layout.parts.len() && group.ratio() <= self.ratio_max()
+    }
+
+    pub fn add_group(&mut self, group: WindowGroup, fields: &[usize], first: i64, before: i64) {
+        let columns = self.layout.plan(&group.features, fields);
+        self.skipped.resize(self.layout.parts.len(), 0);
+        if self.notes.is_empty() {
+            // A longer window must not bring back what is over.
+            if !self.groups.is_empty() {
+                self.floor = self.floor.max(self.closed - self.ratio_max());
+            }
+            let empty = self.layout.parts.iter().flat_map(|part| part.kind.empty()).copied().collect();
+            self.panes = Panes::new(empty);
+        }
+        let builders = group.features.iter().map(|feature| ColumnBuilder::new(feature.dtype, 0)).collect();
+        self.groups.push(GroupState {
+            ratio: group.ratio(),
+            first,
+            before,
+            overflowed: vec![0; columns.len()],
+            columns,
+            rows: RowsBuilder::new(builders),
+            group,
+        });
+    }
+
+    pub fn ratio_max(&self) -> i64 {
+        self.groups.iter().map(|group| group.ratio).max().unwrap_or(1)
+    }
+
+    /// Whether no window needs the panes of this number any more, nor does the empty window after the last.
+    pub fn is_over(&self, pane: i64, ratio_max: i64) -> bool {
+        pane < self.floor || pane + ratio_max < self.closed
+    }
+
+    /// Where an event stands: whether it is counted here, and which closed windows it missed. An event that only proves
+    /// a window populated which is not this span's is `noted`, not counted.
+    #[inline]
+    pub fn judge(
+        &self,
+        timestamp: i64,
+        values: &[FieldValue<'_>],
+        missed: &mut Vec<MissedWindows>,
+    ) -> Standing {
+        let mut standing = Standing { counted: false, noted: false };
+        if !self.takes.takes(values) {
+            return standing;
+        }
+        let pane = timestamp.div_euclid(self.slide);
+        for group in &self.groups {
+            let (first, last) = ((pane + 1).max(group.first), (pane + group.ratio).min(group.before - 1));
+            standing.counted |= last > self.closed && first <= last;
+            standing.noted |= pane + 1 == group.before && pane + 1 > self.closed;
+            if first <= last && first <= self.closed {
+                let end = |slides: i64| Timestamp::from_stored(slides * self.slide);
+                missed.push(MissedWindows {
+                    group: group.group.id,
+                    first: end(first),
+                    last: end(last.min(self.closed)),
+                    slide: group.group.slide,
+                });
+            }
+        }
+        standing
+    }
+
+    /// Adds an event to its pane.
+    #[inline]
+    pub fn count(&mut self, entity: u32, timestamp: i64, values: &[FieldValue<'_>]) {
+        let pane = timestamp.div_euclid(self.slide);
+        let slot = self.find_or_add(entity, pane);
+        self.panes.count_event(slot);
+        self.layout.add(
+            self.panes.accumulators_mut(slot),
+            values,
+            timestamp,
+            &mut self.side,
+            &mut self.skipped,
+        );
+        if self.panes.mark(slot, CHANGED | UNSAVED) & (CHANGED | UNSAVED) != CHANGED | UNSAVED {
+            self.notes.entry(pane).or_default().marks |= CHANGED;
+            let head = &mut self.heads[entity as usize];
+            if head.marks & UNSAVED as u32 == 0 {
+                self.unsaved.push(entity);
+            }
+            head.marks |= (CHANGED | UNSAVED) as u32;
+        }
+    }
+
+    /// The slot of an entity's pane; a new one bears NEW.
+    #[inline]
+    pub fn find_or_add(&mut self, entity: u32, pane: i64) -> Slot {
+        if self.heads.len() <= entity as usize {
+            self.heads.resize(entity as usize + 1, NO_PANES);
+        }
+        let head = self.heads[entity as usize];
+        if head.newest_pane == pane {
+            return head.newest;
+        }
+        let (mut newer, mut older) = (NONE, head.newest);
+        while older != NONE && self.panes.pane(older) > pane {
+            (newer, older) = (older, self.panes.older(older));
+        }
+        if older != NONE && self.panes.pane(older) == pane {
+            return older;
+        }
+        let slot = self.panes.add(pane, older);
+        let missed = (self.closed - pane).clamp(0, MISSED_MAX);
+        self.panes.mark(slot, NEW);
+        self.panes.set_missed(slot, missed);
+        self.notes.entry(pane).or_default().add(NEW, missed);
+        if newer == NONE {
+            let head = &mut self.heads[entity as usize];
+            (head.newest_pane, head.newest) = (pane, slot);
+        } else {
+            self.panes.set_older(newer, slot);
+        }
+        slot
+    }
+
+    /// Emits what is due when emission time has passed `multiple`, in slides.
+    pub fn emit<'a>(&mut self, multiple: i64, key: impl Fn(u32) -> &'a str, cause: Cause) {
+        if multiple <= self.emitted {
+            return;
+        }
+        if !self.notes.is_empty() {
+            let ratio_max = self.ratio_max();
+            for entity in 0..self.heads.len() {
+                let head = self.heads[entity];
+                let due = head.newest != NONE && head.newest_pane + ratio_max >= self.emitted;
+                if due || head.marks & CHANGED as u32 != 0 {
+                    self.emit_entity(entity as u32, key(entity as u32), Emit::Due(multiple), cause);
+                }
+            }
+            for note in self.notes.values_mut() {
+                (note.marks, note.missed_new) = (0, MISSED_MAX);
+            }
+        }
+        self.emitted = multiple;
+        self.emissions += 1;
+    }
+
+    /// Closes windows up to `closed`, in slides, emitting what is pending of them. `released` is told the entities that
+    /// have no panes left here.
+    pub fn close<'a>(
+        &mut self,
+        closed: i64,
+        key: impl Fn(u32) -> &'a str,
+        cause: Cause,
+        mut released: impl FnMut(u32),
+    ) {
+        if closed <= self.closed {
+            return;
+        }
+        let ends = |group: &GroupState| (self.closed + 1..=closed).contains(&group.before);
+        let forced = self.groups.iter().any(ends);
+        if forced || self.notes.values().any(|note| note.marks != 0) {
+            for entity in 0..self.heads.len() {
+                let head = self.heads[entity];
+                if head.newest != NONE && (forced || head.marks & CHANGED as u32 != 0) {
+                    self.emit_entity(entity as u32, key(entity as u32), Emit::Closing(closed), cause);
+                }
+            }
+        }
+        self.closed = closed;
+        let ratio_max = self.ratio_max();
+        while let Some((pane, _)) = self.notes.first_key_value()
+            && pane + ratio_max < closed
+        {
+            self.notes.pop_first();
+        }
+        for entity in 0..self.heads.len() {
+            let head = self.heads[entity];
+            if head.newest != NONE && self.is_over(head.newest_pane, ratio_max) {
+                self.remove_from(head.newest);
+                self.heads[entity] = NO_PANES;
+                released(entity as u32);
+            }
+        }
+    }
+
+    /// Gives back a pane and all older ones of its entity.
+    fn remove_from(&mut self, mut slot: Slot) {
+        while slot != NONE {
+            let older = self.panes.older(slot);
+            self.layout.release(self.panes.accumulators(slot), &mut self.side);
+            self.panes.remove(slot);
+            slot = older;
+        }
+    }
+
+    /// Fills `scratch` with the entity's panes in time order, and gives back those that are over.
+    fn gather(&mut self, entity: u32) {
+        let ratio_max = self.ratio_max();
+        self.scratch.clear();
+        let mut slot = self.heads[entity as usize].newest;
+        while slot != NONE {
+            let pane = self.panes.pane(slot);
+            if self.is_over(pane, ratio_max) {
+                if let Some(newer) = self.scratch.last() {
+                    self.panes.set_older(newer.slot, NONE);
+                    self.remove_from(slot);
+                }
+                break;
+            }
+            self.scratch.push(Member {
+                pane,
+                slot,
+                marks: self.panes.marks(slot),
+                missed: self.panes.missed(slot),
+                changed: 0,
+            });
+            slot = self.panes.older(slot);
+        }
+        self.scratch.reverse();
+        let mut changed = 0;
+        for member in &mut self.scratch {
+            changed += u32::from(member.marks & CHANGED != 0);
+            member.changed = changed;
+        }
+    }
+
+    fn emit_entity(&mut self, entity: u32, key: &str, emit: Emit, cause: Cause) {
+        self.gather(entity);
+        let Self { slide, layout, groups, panes, side, emitted, closed, scratch, .. } = self;
+        for group in groups {
+            emit_group(group, scratch, emit, (*emitted, *closed), |group, members, end| {
+                group.rows.begin(key, end * *slide, cause);
+                let words = members.iter().map(|member| panes.accumulators(member.slot));
+                let events = members.iter().map(|member| panes.events(member.slot)).sum();
+                for (at, column) in group.columns.iter().enumerate() {
+                    let (cell, fits) = layout.cell(column, events, words.clone(), side);
+                    group.overflowed[at] += u64::from(!fits);
+                    group.rows.cell(at, &cell);
+                }
+            });
+        }
+        if let Emit::Due(_) = emit {
+            scratch.iter().for_each(|member| panes.unmark(member.slot, NEW | CHANGED));
+            self.heads[entity as usize].marks &= !(CHANGED as u32);
+        }
+    }
+
+    /// The next multiple of the slide, in slides, at which a row would be due.
+    pub fn next_due(&self) -> Option<i64> {
+        let mut next = ALL_ENDS;
+        for (pane, note) in &self.notes {
+            for group in &self.groups {
+                let open = (pane + 1).max(group.first).max(self.closed + 1);
+                let last = (pane + group.ratio).min(group.before - 1);
+                // The empty window after the last one, if the last one can be populated.
+                let empty = pane + group.ratio + 1;
+                let own = empty > group.first && empty < group.before;
+                let last_or_empty = |missed: i64| if own && missed < group.ratio { empty } else { last };
+                let due = open.max(self.emitted + 1);
+                if due <= last_or_empty(note.missed) {
+                    next = next.min(due);
+                }
+                let new = note.marks & NEW != 0;
+                let pending = if new { last_or_empty(note.missed_new) } else { last };
+                if note.marks & CHANGED != 0 && open <= pending.min(self.emitted) {
+                    next = next.min(self.emitted + 1);
+                }
+            }
+        }
+        (next != ALL_ENDS).then_some(next)
+    }
+
+    pub fn has_panes(&self, entity: u32) -> bool {
+        self.heads.get(entity as usize).is_some_and(|head| head.newest != NONE)
+    }
+
+    /// Entities that changed since the last save.
+    pub fn take_unsaved(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.unsaved)
+    }
+
+    /// Finds the marks of pane numbers and entities again, once all panes were put back.
+    pub fn restored(&mut self) {
+        self.notes.clear();
+        for head in &mut self.heads {
+            let mut slot = head.newest;
+            while slot != NONE {
+                let marks = self.panes.marks(slot);
+                let note = self.notes.entry(self.panes.pane(slot)).or_default();
+                note.add(marks, self.panes.missed(slot));
+                head.marks |= (marks & CHANGED) as u32;
+                slot = self.panes.older(slot);
+            }
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.panes.bytes()
+            + self.heads.capacity() * size_of::<Head>()
+            + self.unsaved.capacity() * size_of::<u32>()
+            + self.side.bytes()
+    }
+}
+
+/// What a store makes of an event.
+#[derive(Clone, Copy)]
+pub struct Standing {
+    pub counted: bool,
+    pub noted: bool,
+}
+
+/// Calls `row` for each window of a group to emit, with its panes in time order and its end in slides.
+fn emit_group(
+    group: &mut GroupState,
+    members: &[Member],
+    emit: Emit,
+    (emitted, closed): (i64, i64),
+    mut row: impl FnMut(&mut GroupState, &[Member], i64),
+) {
+    let (until, closing) = match emit {
+        Emit::Due(multiple) => (multiple, false),
+        Emit::Closing(closed) => (closed, true),
+    };
+    let changed = members.last().is_some_and(|member| member.changed > 0);
+    let mut next = group.first.max(closed + 1);
+    if !changed && !closing {
+        // What was due before is emitted already.
+        next = next.max(emitted + 1);
+    }
+    let (mut from, mut to) = (0, 0);
+    for member in members {
+        let last = (member.pane + group.ratio + 1).min(until).min(group.before);
+        next = next.max(member.pane + 1);
+        while next <= last {
+            let end = next;
+            next += 1;
+            while from < members.len() && members[from].pane < end - group.ratio {
+                from += 1;
+            }
+            while to < members.len() && members[to].pane < end {
+                to += 1;
+            }
+            let window = &members[from.min(to)..to];
+            let before = |at: usize| if at == 0 { 0 } else { members[at - 1].changed };
+            let wanted = if window.is_empty() {
+                // Directly after a populated one, whose only pane is then the last one before this window.
+                let before = &members[to - 1];
+                let pending =
+                    if end == group.before { closing } else { end > emitted || before.marks & NEW != 0 };
+                pending && end > group.first && before.missed < group.ratio
+            } else {
+                end < group.before && (end > emitted || before(to) > before(from))
+            };
+            if wanted {
+                row(group, window, end);
+            }
+        }
+    }
+}
