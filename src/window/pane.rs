@@ -143,7 +143,7 @@ impl Panes {
 
     pub fn set_events(&mut self, slot: Slot, events: u64) {
         let at = self.at(slot);
-        self.words[at] = (self.words[at] & !HIGH_EVENTS) | ((events >> 32) * HIGH_EVENT & HIGH_EVENTS);
+        self.words[at] = (self.words[at] & !HIGH_EVENTS) | (((events >> 32) * HIGH_EVENT) & HIGH_EVENTS);
         self.words[at + 1] = (self.words[at + 1] & !u64::from(u32::MAX)) | (events & u64::from(u32::MAX));
     }
 
