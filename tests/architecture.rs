@@ -27,10 +27,11 @@ const ORDER: [&str; 16] = [
 ];
 
 /// The only places where a dependency may be named, as prefixes of paths below `src`.
-const HOMES: [(&str, &[&str]); 26] = [
+const HOMES: [(&str, &[&str]); 27] = [
     ("axum", &["api/"]),
     ("clap", &["cli/", "serve.rs"]),
     ("comfy_table", &["cli/"]),
+    ("compact_str", &["window/"]),
     ("crc32fast", &["access/"]),
     ("datasketches", &["window/"]),
     ("getrandom", &["access/"]),

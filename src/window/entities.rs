@@ -1,5 +1,6 @@
 //! Entities by number: their ids are compared once an event, from then on they are a `u32`.
 
+use compact_str::CompactString;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{cmp::Reverse, collections::BinaryHeap, hash::BuildHasher};
 
@@ -7,14 +8,17 @@ use std::{cmp::Reverse, collections::BinaryHeap, hash::BuildHasher};
 /// one emission, follow from the log alone.
 pub struct Entities {
     table: HashTable<u32>,
-    keys: Vec<Option<Box<str>>>,
+    /// In place up to 24 bytes: comparing an id touches nothing else.
+    keys: Vec<Option<CompactString>>,
     free: BinaryHeap<Reverse<u32>>,
     hasher: DefaultHashBuilder,
     key_bytes: usize,
 }
 
-/// What an allocation of a key costs beside its bytes, about.
-const ALLOCATION_BYTES: usize = 16;
+/// What a key takes beyond its place, with the cost of an allocation, about.
+fn heap_bytes(key: &CompactString) -> usize {
+    if key.is_heap_allocated() { key.capacity() + 16 } else { 0 }
+}
 
 impl Entities {
     pub fn new() -> Self {
@@ -38,8 +42,9 @@ impl Entities {
         if id as usize == keys.len() {
             keys.push(None);
         }
-        keys[id as usize] = Some(key.into());
-        self.key_bytes += key.len() + ALLOCATION_BYTES;
+        let key = CompactString::from(key);
+        self.key_bytes += heap_bytes(&key);
+        keys[id as usize] = Some(key);
         table
             .insert_unique(hash, id, |id| hasher.hash_one(keys[*id as usize].as_deref().unwrap_or_default()));
         id
@@ -51,12 +56,13 @@ impl Entities {
             self.keys.resize(id as usize + 1, None);
         }
         debug_assert!(self.keys[id as usize].is_none());
+        let hash = self.hasher.hash_one(key);
         let Self { table, keys, hasher, .. } = self;
-        keys[id as usize] = Some(key.into());
-        self.key_bytes += key.len() + ALLOCATION_BYTES;
-        table.insert_unique(hasher.hash_one(key), id, |id| {
-            hasher.hash_one(keys[*id as usize].as_deref().unwrap_or_default())
-        });
+        let key = CompactString::from(key);
+        self.key_bytes += heap_bytes(&key);
+        keys[id as usize] = Some(key);
+        table
+            .insert_unique(hash, id, |id| hasher.hash_one(keys[*id as usize].as_deref().unwrap_or_default()));
     }
 
     /// Finds the numbers that are free, once all were restored.
@@ -67,10 +73,10 @@ impl Entities {
 
     pub fn release(&mut self, id: u32) {
         let Some(key) = self.keys[id as usize].take() else { return };
-        if let Ok(entry) = self.table.find_entry(self.hasher.hash_one(&*key), |known| *known == id) {
+        if let Ok(entry) = self.table.find_entry(self.hasher.hash_one(key.as_str()), |known| *known == id) {
             entry.remove();
         }
-        self.key_bytes -= key.len() + ALLOCATION_BYTES;
+        self.key_bytes -= heap_bytes(&key);
         self.free.push(Reverse(id));
     }
 
@@ -83,7 +89,7 @@ impl Entities {
     }
 
     pub fn bytes(&self) -> usize {
-        self.keys.capacity() * size_of::<Option<Box<str>>>()
+        self.keys.capacity() * size_of::<Option<CompactString>>()
             + self.table.capacity() * 8 / 7 * (size_of::<u32>() + 1)
             + self.free.capacity() * size_of::<u32>()
             + self.key_bytes

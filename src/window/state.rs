@@ -246,7 +246,7 @@ fn save_store(population: &mut Population, at: usize, all: bool, out: &mut Vec<u
         if head.newest == NONE {
             continue;
         }
-        head.marks &= !(UNSAVED as u32);
+        head.unsaved = false;
         let mut slot = head.newest;
         count += 1;
         out.extend_from_slice(&entity.to_le_bytes());

@@ -33,6 +33,8 @@ pub struct PaneStore {
     pub emissions: u64,
     /// Windows that end here or before are closed, in slides.
     pub closed: i64,
+    /// How often windows were closed.
+    closings: u64,
     /// Panes before this one are over, whatever windows were registered later.
     pub floor: i64,
     /// Panes that some entity has.
@@ -74,12 +76,14 @@ impl Note {
 #[derive(Clone, Copy)]
 pub struct Head {
     pub newest_pane: i64,
+    /// The oldest pane that changed since the last emission; ALL_ENDS = none.
+    changed_from: i64,
     pub newest: Slot,
-    /// CHANGED and UNSAVED, if any of its panes bears them.
-    pub marks: u32,
+    /// Some pane changed since the last save.
+    pub unsaved: bool,
 }
 
-const NO_PANES: Head = Head { newest_pane: NO_END, newest: NONE, marks: 0 };
+const NO_PANES: Head = Head { newest_pane: NO_END, changed_from: ALL_ENDS, newest: NONE, unsaved: false };
 
 /// A group with the windows that it answers for.
 pub struct GroupState {
@@ -131,6 +135,7 @@ impl PaneStore {
             emitted: slides(emission),
             emissions: 0,
             closed: slides(watermark),
+            closings: 0,
             floor: NO_END,
             notes: BTreeMap::new(),
             skipped: Vec::new(),
@@ -229,10 +234,11 @@ impl PaneStore {
         if self.panes.mark(slot, CHANGED | UNSAVED) & (CHANGED | UNSAVED) != CHANGED | UNSAVED {
             self.notes.entry(pane).or_default().marks |= CHANGED;
             let head = &mut self.heads[entity as usize];
-            if head.marks & UNSAVED as u32 == 0 {
+            head.changed_from = head.changed_from.min(pane);
+            if !head.unsaved {
+                head.unsaved = true;
                 self.unsaved.push(entity);
             }
-            head.marks |= (CHANGED | UNSAVED) as u32;
         }
     }
 
@@ -277,7 +283,7 @@ impl PaneStore {
             for entity in 0..self.heads.len() {
                 let head = self.heads[entity];
                 let due = head.newest != NONE && head.newest_pane + ratio_max >= self.emitted;
-                if due || head.marks & CHANGED as u32 != 0 {
+                if due || head.changed_from != ALL_ENDS {
                     self.emit_entity(entity as u32, key(entity as u32), Emit::Due(multiple), cause);
                 }
             }
@@ -303,28 +309,45 @@ impl PaneStore {
         }
         let ends = |group: &GroupState| (self.closed + 1..=closed).contains(&group.before);
         let forced = self.groups.iter().any(ends);
-        if forced || self.notes.values().any(|note| note.marks != 0) {
+        if forced || self.notes.range(..closed).any(|(_, note)| note.marks != 0) {
             for entity in 0..self.heads.len() {
                 let head = self.heads[entity];
-                if head.newest != NONE && (forced || head.marks & CHANGED as u32 != 0) {
+                if head.newest != NONE && (forced || head.changed_from < closed) {
                     self.emit_entity(entity as u32, key(entity as u32), Emit::Closing(closed), cause);
                 }
             }
         }
         self.closed = closed;
+        self.closings += 1;
         let ratio_max = self.ratio_max();
         while let Some((pane, _)) = self.notes.first_key_value()
             && pane + ratio_max < closed
         {
             self.notes.pop_first();
         }
+        // Finding what is over among the panes of an entity costs a walk: some entities each time.
+        let turns = ((self.emitted - closed + ratio_max) / 4).max(1) as u64;
         for entity in 0..self.heads.len() {
             let head = self.heads[entity];
             if head.newest != NONE && self.is_over(head.newest_pane, ratio_max) {
                 self.remove_from(head.newest);
                 self.heads[entity] = NO_PANES;
                 released(entity as u32);
+            } else if (entity as u64 + self.closings).is_multiple_of(turns) {
+                self.trim(head.newest, ratio_max);
             }
+        }
+    }
+
+    /// Gives back the panes of an entity that are over; the newest is not.
+    fn trim(&mut self, mut slot: Slot, ratio_max: i64) {
+        while slot != NONE {
+            let older = self.panes.older(slot);
+            if older != NONE && self.is_over(self.panes.pane(older), ratio_max) {
+                self.panes.set_older(slot, NONE);
+                return self.remove_from(older);
+            }
+            slot = older;
         }
     }
 
@@ -338,18 +361,14 @@ impl PaneStore {
         }
     }
 
-    /// Fills `scratch` with the entity's panes in time order, and gives back those that are over.
-    fn gather(&mut self, entity: u32) {
-        let ratio_max = self.ratio_max();
+    /// Fills `scratch` with the entity's panes in time order, from `oldest` on and without those that are over.
+    fn gather(&mut self, entity: u32, oldest: i64) {
+        let oldest = oldest.max(self.floor).max(self.closed - self.ratio_max());
         self.scratch.clear();
         let mut slot = self.heads[entity as usize].newest;
         while slot != NONE {
             let pane = self.panes.pane(slot);
-            if self.is_over(pane, ratio_max) {
-                if let Some(newer) = self.scratch.last() {
-                    self.panes.set_older(newer.slot, NONE);
-                    self.remove_from(slot);
-                }
+            if pane < oldest {
                 break;
             }
             self.scratch.push(Member {
@@ -370,10 +389,16 @@ impl PaneStore {
     }
 
     fn emit_entity(&mut self, entity: u32, key: &str, emit: Emit, cause: Cause) {
-        self.gather(entity);
+        // What was due before and holds nothing that changed is emitted already.
+        let from = match emit {
+            Emit::Due(_) => self.heads[entity as usize].changed_from.min(self.emitted) + 1,
+            Emit::Closing(_) => self.closed + 1,
+        };
+        // The pane before the first window decides whether that one, if empty, is a row.
+        self.gather(entity, from - self.ratio_max() - 1);
         let Self { slide, layout, groups, panes, side, emitted, closed, scratch, .. } = self;
         for group in groups {
-            emit_group(group, scratch, emit, (*emitted, *closed), |group, members, end| {
+            emit_group(group, scratch, emit, from, (*emitted, *closed), |group, members, end| {
                 group.rows.begin(key, end * *slide, cause);
                 let words = members.iter().map(|member| panes.accumulators(member.slot));
                 let events = members.iter().map(|member| panes.events(member.slot)).sum();
@@ -386,7 +411,7 @@ impl PaneStore {
         }
         if let Emit::Due(_) = emit {
             scratch.iter().for_each(|member| panes.unmark(member.slot, NEW | CHANGED));
-            self.heads[entity as usize].marks &= !(CHANGED as u32);
+            self.heads[entity as usize].changed_from = ALL_ENDS;
         }
     }
 
@@ -433,7 +458,9 @@ impl PaneStore {
                 let marks = self.panes.marks(slot);
                 let note = self.notes.entry(self.panes.pane(slot)).or_default();
                 note.add(marks, self.panes.missed(slot));
-                head.marks |= (marks & CHANGED) as u32;
+                if marks & CHANGED != 0 {
+                    head.changed_from = head.changed_from.min(self.panes.pane(slot));
+                }
                 slot = self.panes.older(slot);
             }
         }
@@ -454,11 +481,12 @@ pub struct Standing {
     pub noted: bool,
 }
 
-/// Calls `row` for each window of a group to emit, with its panes in time order and its end in slides.
+/// Calls `row` for each window of a group to emit, from the end `from` on, with its panes in time order and its end in slides.
 fn emit_group(
     group: &mut GroupState,
     members: &[Member],
     emit: Emit,
+    from: i64,
     (emitted, closed): (i64, i64),
     mut row: impl FnMut(&mut GroupState, &[Member], i64),
 ) {
@@ -466,12 +494,7 @@ fn emit_group(
         Emit::Due(multiple) => (multiple, false),
         Emit::Closing(closed) => (closed, true),
     };
-    let changed = members.last().is_some_and(|member| member.changed > 0);
-    let mut next = group.first.max(closed + 1);
-    if !changed && !closing {
-        // What was due before is emitted already.
-        next = next.max(emitted + 1);
-    }
+    let mut next = group.first.max(closed + 1).max(from);
     let (mut from, mut to) = (0, 0);
     for member in members {
         let last = (member.pane + group.ratio + 1).min(until).min(group.before);

@@ -171,8 +171,6 @@ fn agree(own: &Cell, expected: &Cell, feature: &WindowFeature) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     /// Rules 10 to 15: rows, judgements, missed windows, and when a tick is due.
     #[test]
     fn the_rules_as_they_are_written(steps in history()) {
