@@ -13,7 +13,8 @@ const BY_HAND: [(&str, &str); 4] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["larder/v1/feature_service.proto"], ["proto"])?;
+    let descriptors =
+        protox::compile(["larder/v1/feature_service.proto", "larder/v1/admin_service.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("larder.v1.bin"), descriptors.encode_to_vec())?;
     // Messages and client.

@@ -17,7 +17,7 @@ use larder::{
     clock::Clock,
     feature::{Column, GroupSchema, TenantId},
     registry::Registry,
-    serving::{Limits, Service},
+    serving::{Events, Limits, Service},
     store::{
         Commit, Committed, RowBatch,
         embedded::{EmbeddedStore, Options},
@@ -110,7 +110,13 @@ impl Bench {
         let (clock, secret) = (Clock::system(), ApiKeySecret::generate());
         registry.create_key(tenant, &secret, &Scope::ALL, clock.now(), None).await?;
         let caller = registry.authenticate(secret.reveal(), clock.now())?;
-        let service = Service::new(registry, store, Arc::new(Limits::default()), clock);
+        let service = Service::new(
+            registry,
+            store.clone(),
+            Events::new(store.clone(), store),
+            Arc::new(Limits::default()),
+            clock,
+        );
         let features = (0..FEATURES).map(|i| {
             format!("{{\"name\":\"f{i}\",\"entity_type\":\"user\",\"dtype\":\"float64\",\"group\":\"g\"}}")
         });

@@ -10,10 +10,11 @@ use crate::{
     config::Config,
     error::{Error, Result},
     registry::Registry,
-    serving::Service,
+    serving::{Events, Service},
     store::{
         DurableStore, RecordBody, RegistryRecord, RegistryStore,
         embedded::{EmbeddedStore, Options},
+        events::{EventLog, StreamStore},
     },
 };
 use std::{
@@ -36,6 +37,8 @@ const KEY_FILE: &str = "admin.key";
 pub struct Storage {
     pub durable: Arc<dyn DurableStore>,
     pub registry: Arc<dyn RegistryStore>,
+    pub log: Arc<dyn EventLog>,
+    pub streams: Arc<dyn StreamStore>,
 }
 
 /// A running server.
@@ -62,7 +65,12 @@ impl Storage {
             true => EmbeddedStore::in_memory(options)?,
             false => EmbeddedStore::open(&config.data_dir, options)?,
         });
-        Ok(Self { durable: store.clone(), registry: store })
+        Ok(Self::of(store))
+    }
+
+    /// One embedded store behind everything.
+    pub fn of(store: Arc<EmbeddedStore>) -> Self {
+        Self { durable: store.clone(), registry: store.clone(), log: store.clone(), streams: store }
     }
 }
 
@@ -86,7 +94,8 @@ impl App {
         let key_file = (!config.in_memory).then(|| admin_key_file(&config.data_dir));
         let first_key = first_key(&registry, &clock, bootstrap_key, key_file.as_deref()).await?;
         let limits = Arc::new(config.limits.clone());
-        let service = Service::new(registry, storage.durable, limits, clock);
+        let events = Events::new(storage.log, storage.streams);
+        let service = Service::new(registry, storage.durable, events, limits, clock);
         let shared = Shared::new(service.clone(), config.http.clone(), config.log.online_sample);
         let stop = CancellationToken::new();
         let mut app =

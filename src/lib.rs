@@ -1,6 +1,7 @@
 //! Larder: a feature store that serves.
 //!
-//! Imports run one way: `error → feature → window → access → store → registry → serving → wire → api → app`. `config` and
+//! Imports run one way: `error → feature → window → access → store → registry → serving → wire → api → app`; `stream`
+//! stands beside `api`, and neither knows the other. `config` and
 //! `telemetry` are leaves. See `ARCHITECTURE.md` for the map and the walks.
 
 pub mod access;
@@ -16,6 +17,7 @@ pub mod registry;
 pub mod serve;
 pub mod serving;
 pub mod store;
+pub mod stream;
 pub mod telemetry;
 pub mod window;
 pub mod wire;

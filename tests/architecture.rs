@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Modules from the bottom up. Each may use itself and those before it, never those after it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "error",
     "feature",
     "window",
@@ -18,6 +18,7 @@ const ORDER: [&str; 16] = [
     "registry",
     "serving",
     "wire",
+    "stream",
     "client",
     "api",
     "config",

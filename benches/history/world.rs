@@ -40,7 +40,12 @@ pub fn splitmix64(n: u64) -> u64 {
 
 pub fn group() -> Arc<GroupSchema> {
     let columns = (0..COLUMNS).map(|at| ColumnSchema { name: format!("f{at}@1"), dtype: Dtype::Float64 });
-    Arc::new(GroupSchema { id: GroupId(1), entity_type: EntityTypeId(1), columns: columns.collect() })
+    Arc::new(GroupSchema {
+        id: GroupId(1),
+        entity_type: EntityTypeId(1),
+        windowed: false,
+        columns: columns.collect(),
+    })
 }
 
 fn keys(entities: impl Iterator<Item = u64>) -> StringArray {

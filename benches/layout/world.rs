@@ -76,7 +76,7 @@ pub struct World {
 impl World {
     pub async fn new() -> Self {
         let store = Arc::new(EmbeddedStore::in_memory(Options::default()).expect("a store"));
-        let storage = Storage { durable: store.clone(), registry: store };
+        let storage = Storage::of(store);
         let config = Config { listen: ([127, 0, 0, 1], 0).into(), in_memory: true, ..Config::default() };
         let app = App::build_on(&config, storage, Clock::system(), None).await.expect("an app");
         let key = app.create_key(DEFAULT_TENANT, &Scope::ALL).await.expect("a key");

@@ -125,7 +125,7 @@ async fn ready(address: SocketAddr, key: &str) -> Result<()> {
 async fn run_larder() -> Result<()> {
     let options = Options { latest_bytes_max: 1 << 30, ..Options::default() };
     let store = Arc::new(EmbeddedStore::in_memory(options)?);
-    let storage = Storage { durable: store.clone(), registry: store };
+    let storage = Storage::of(store);
     let config = Config { listen: ([127, 0, 0, 1], 0).into(), in_memory: true, ..Config::default() };
     let app = App::build_on(&config, storage, Clock::system(), None).await?;
     let key = app.create_key(DEFAULT_TENANT, &Scope::ALL).await?;

@@ -149,6 +149,30 @@ impl FeatureService for Features {
         Ok(Response::new(outcomes.map_ok(write::stream_outcome_to).boxed()))
     }
 
+    async fn publish_events(&self, _: Request<PublishEventsRequest>) -> Answer<PublishEventsResponse> {
+        Err(Status::unimplemented("events"))
+    }
+
+    type StreamPublishEventsStream = AnswerStream<StreamPublishEventsResponse>;
+
+    async fn stream_publish_events(
+        &self,
+        _: Request<Streaming<StreamPublishEventsRequest>>,
+    ) -> Answer<Self::StreamPublishEventsStream> {
+        Err(Status::unimplemented("events"))
+    }
+
+    async fn get_feature_statistics(
+        &self,
+        _: Request<GetFeatureStatisticsRequest>,
+    ) -> Answer<GetFeatureStatisticsResponse> {
+        Err(Status::unimplemented("statistics"))
+    }
+
+    async fn explain_feature(&self, _: Request<ExplainFeatureRequest>) -> Answer<ExplainFeatureResponse> {
+        Err(Status::unimplemented("explain"))
+    }
+
     async fn get_feature_history(
         &self,
         request: Request<GetFeatureHistoryRequest>,

@@ -34,7 +34,11 @@ verbs! {
     ListFeatureSets
     WriteFeatures
     StreamWriteFeatures
+    PublishEvents
+    StreamPublishEvents
     GetFeatureHistory
+    GetFeatureStatistics
+    ExplainFeature
     InvalidateCache
 }
 

@@ -26,6 +26,8 @@ pub struct FeatureId(pub u64);
 pub struct GroupSchema {
     pub id: GroupId,
     pub entity_type: EntityTypeId,
+    /// Rows come from events alone: they are learned at log times, not at commits.
+    pub windowed: bool,
     pub columns: Vec<ColumnSchema>,
 }
 

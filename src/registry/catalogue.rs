@@ -73,8 +73,12 @@ impl Catalogue {
                     name: format!("{}@{}", feature.name, feature.version),
                     dtype: feature.dtype,
                 });
-                let schema =
-                    GroupSchema { id: group.id, entity_type: group.entity_type, columns: columns.collect() };
+                let schema = GroupSchema {
+                    id: group.id,
+                    entity_type: group.entity_type,
+                    windowed: features.iter().any(|feature| feature.window.is_some()),
+                    columns: columns.collect(),
+                };
                 let entry = GroupEntry { group: group.clone(), schema: Arc::new(schema), features };
                 this.groups.insert(group.name.clone(), entry);
             }

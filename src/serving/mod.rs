@@ -11,12 +11,20 @@ pub mod online;
 pub mod page;
 pub mod register;
 pub mod sets;
+pub mod streams;
 pub mod write;
 
 pub use last_written::LastWritten;
 pub use limits::Limits;
 
-use crate::{clock::Clock, registry::Registry, store::DurableStore};
+use crate::{
+    clock::Clock,
+    registry::Registry,
+    store::{
+        DurableStore,
+        events::{EventLog, StreamStore},
+    },
+};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -25,6 +33,7 @@ use tokio::sync::Semaphore;
 pub struct Service {
     pub registry: Arc<Registry>,
     pub store: Arc<dyn DurableStore>,
+    pub events: Events,
     pub limits: Arc<Limits>,
     pub clock: Clock,
     pub last_written: Arc<LastWritten>,
@@ -32,15 +41,32 @@ pub struct Service {
     pub training_memory: Arc<Semaphore>,
 }
 
+/// Where events go, and what becomes of them.
+#[derive(Clone)]
+pub struct Events {
+    pub log: Arc<dyn EventLog>,
+    pub store: Arc<dyn StreamStore>,
+    pub streams: Arc<streams::Streams>,
+}
+
+impl Events {
+    /// A log that is read by this process.
+    pub fn new(log: Arc<dyn EventLog>, store: Arc<dyn StreamStore>) -> Self {
+        let streams = Arc::new(streams::Streams::new(log.partitions()));
+        Self { log, store, streams }
+    }
+}
+
 impl Service {
     pub fn new(
         registry: Arc<Registry>,
         store: Arc<dyn DurableStore>,
+        events: Events,
         limits: Arc<Limits>,
         clock: Clock,
     ) -> Self {
         let shares = limits.training_bytes_max / historical::SHARE_BYTES;
         let training_memory = Arc::new(Semaphore::new(shares.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { registry, store, limits, clock, last_written: Arc::default(), training_memory }
+        Self { registry, store, events, limits, clock, last_written: Arc::default(), training_memory }
     }
 }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 pub mod embedded;
 mod entity_rows;
+pub mod events;
 
 pub use entity_rows::{EntityRows, RowRef};
 

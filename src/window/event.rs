@@ -1,6 +1,7 @@
 //! What goes in: records of a log partition, parsed.
 
 use crate::feature::{Duration, GroupId, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Where a record stands in its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +83,7 @@ pub struct Verdict<'a> {
 }
 
 /// Closed windows of one group: their ends lie a slide apart, from `first` to `last`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedWindows {
     pub group: GroupId,
     pub first: Timestamp,

@@ -26,7 +26,7 @@ pub fn group(id: u32, dtypes: &[Dtype]) -> Arc<GroupSchema> {
         .enumerate()
         .map(|(at, dtype)| ColumnSchema { name: format!("c{at}@1"), dtype: *dtype })
         .collect();
-    Arc::new(GroupSchema { id: GroupId(id), entity_type: USER, columns })
+    Arc::new(GroupSchema { id: GroupId(id), entity_type: USER, windowed: false, columns })
 }
 
 /// The rows as columns; rows shorter than the group leave the rest out.

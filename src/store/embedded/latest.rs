@@ -234,7 +234,12 @@ mod tests {
     const USER: EntityTypeId = EntityTypeId(1);
 
     fn group() -> Vec<Arc<GroupSchema>> {
-        vec![Arc::new(GroupSchema { id: GroupId(1), entity_type: USER, columns: Vec::new() })]
+        vec![Arc::new(GroupSchema {
+            id: GroupId(1),
+            entity_type: USER,
+            windowed: false,
+            columns: Vec::new(),
+        })]
     }
 
     fn row(event: i64) -> StoredRow {

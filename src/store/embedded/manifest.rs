@@ -16,7 +16,7 @@ use redb::{
 use serde::{Deserialize, Serialize};
 use std::{path::Path, sync::Arc};
 
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// The engine holds little (the recent tail, the registry) and its rows are kept in memory beside it.
 const CACHE_BYTES: usize = 8 << 20;
 /// How long an idempotency key is remembered.
@@ -83,6 +83,7 @@ pub struct StoredAnswer {
 #[derive(Serialize, Deserialize)]
 struct GroupRecord {
     entity_type: EntityTypeId,
+    windowed: bool,
     columns: Vec<(String, Dtype)>,
 }
 
@@ -288,14 +289,14 @@ fn put_answers(txn: &WriteTransaction, answers: &[StoredAnswer]) -> Result<(), r
 
 fn encode_group(group: &GroupSchema) -> Vec<u8> {
     let columns = group.columns.iter().map(|column| (column.name.clone(), column.dtype)).collect();
-    let record = GroupRecord { entity_type: group.entity_type, columns };
+    let record = GroupRecord { entity_type: group.entity_type, windowed: group.windowed, columns };
     rmp_serde::to_vec(&record).expect("a group's record encodes")
 }
 
 fn decode_group(id: GroupId, bytes: &[u8]) -> Result<GroupSchema, redb::Error> {
     let record: GroupRecord = rmp_serde::from_slice(bytes).map_err(corrupted)?;
     let columns = record.columns.into_iter().map(|(name, dtype)| ColumnSchema { name, dtype }).collect();
-    Ok(GroupSchema { id, entity_type: record.entity_type, columns })
+    Ok(GroupSchema { id, entity_type: record.entity_type, windowed: record.windowed, columns })
 }
 
 pub(super) fn corrupted(what: impl ToString) -> redb::Error {

@@ -16,6 +16,7 @@
 mod as_of;
 mod background;
 mod compact;
+mod events;
 mod flush;
 mod gather;
 mod judge;

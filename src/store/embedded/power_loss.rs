@@ -99,7 +99,7 @@ fn crashed(log: &[Operation], random: &mut fastrand::Rng) -> Vec<u8> {
 
 fn schema() -> Arc<GroupSchema> {
     let columns = vec![ColumnSchema { name: "n@1".into(), dtype: Dtype::Int64 }];
-    Arc::new(GroupSchema { id: GroupId(1), entity_type: EntityTypeId(1), columns })
+    Arc::new(GroupSchema { id: GroupId(1), entity_type: EntityTypeId(1), windowed: false, columns })
 }
 
 /// The rows of one commit: a few of one entity, or so many that they become a segment.

@@ -53,8 +53,7 @@ async fn server() -> crate::support::TestApp {
         Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), in_memory: true, ..Config::default() };
     let storage = Storage::embedded(&config, &clock).unwrap();
     let durable = Arc::new(HalfBroken { whole: storage.durable, groups_broken: 2 });
-    let app =
-        App::build_on(&config, Storage { durable, registry: storage.registry }, clock, None).await.unwrap();
+    let app = App::build_on(&config, Storage { durable, ..storage }, clock, None).await.unwrap();
     let app = crate::support::TestApp::over(app);
     let features = json!([
         {"name": "country", "entity_type": "user", "dtype": "string", "default": "unknown"},

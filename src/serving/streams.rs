@@ -1,0 +1,316 @@
+//! How streams stand: written by whoever reads the log, read by producers that wait for their events to be judged, by
+//! administrators and by metrics.
+//!
+//! ```text
+//!   producer: hold ─> append ─> wait until judged ─> count its verdicts ─> let go
+//!   reader:                     … judges records in order, a byte each, kept while a hold may need them
+//! ```
+
+use crate::{
+    error::{Error, Result},
+    feature::{GroupId, TenantId, Timestamp},
+    store::events::Place,
+    window::{Judgement, Ledger, Memory},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::watch;
+
+/// All partitions of the log that are read here. None = another process reads them, and nobody can wait.
+#[derive(Debug, Default)]
+pub struct Streams {
+    partitions: Vec<Partition>,
+    backfills: Mutex<Vec<BackfillStatus>>,
+}
+
+#[derive(Debug)]
+struct Partition {
+    judged: Mutex<Judged>,
+    /// Everything before this offset is judged.
+    next: watch::Sender<u64>,
+    status: Mutex<StreamStatus>,
+}
+
+/// Verdicts from `first` on, as long as somebody may need them.
+#[derive(Debug, Default)]
+struct Judged {
+    first: u64,
+    verdicts: VecDeque<Verdict>,
+    /// Producers that wait, by the first offset they may ask for.
+    holds: BTreeMap<u64, usize>,
+    stalled: Option<Error>,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Event(Judgement),
+    /// It could not be decoded.
+    Dead,
+    Tick,
+}
+
+/// How often producers' events were judged how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JudgedCounts {
+    pub unused: u64,
+    pub late: u64,
+    pub duplicate: u64,
+    pub dead: u64,
+}
+
+/// How one partition stands.
+#[derive(Clone, Debug, Default)]
+pub struct StreamStatus {
+    pub partition: u32,
+    /// Everything before it is judged.
+    pub next_offset: u64,
+    /// Everything before it is durable.
+    pub committed_offset: u64,
+    /// The offset that the next record will get, when the reader last looked.
+    pub end_offset: u64,
+    pub log_time: Option<Timestamp>,
+    pub ledger: Ledger,
+    pub memory: Memory,
+    /// How far event time lies behind log time: of the source that lies furthest behind, in microseconds.
+    pub rows_committed: u64,
+    pub rows_dropped: u64,
+    pub commits: u64,
+    /// Why it does not go on.
+    pub stalled: Option<String>,
+}
+
+/// A pass over the retained log for groups that were registered later.
+#[derive(Clone, Debug)]
+pub struct BackfillStatus {
+    pub partition: u32,
+    /// With their tenants.
+    pub groups: Vec<(TenantId, GroupId)>,
+    pub next_offset: u64,
+    pub end_offset: u64,
+    /// The end of the first live window, of the first group.
+    pub joins_at: Option<Timestamp>,
+    pub done: bool,
+    pub ledger: Ledger,
+}
+
+/// Keeps the verdicts of records to come until it is dropped.
+#[derive(Debug)]
+pub struct Hold {
+    streams: Arc<Streams>,
+    /// By partition, from which offset on.
+    from: Vec<u64>,
+}
+
+impl Streams {
+    pub fn new(partitions: u32) -> Self {
+        let partition = |partition| Partition {
+            judged: Mutex::default(),
+            next: watch::Sender::new(0),
+            status: Mutex::new(StreamStatus { partition, ..StreamStatus::default() }),
+        };
+        Self { partitions: (0..partitions).map(partition).collect(), backfills: Mutex::default() }
+    }
+
+    /// Whether the log is read here, so that producers can wait for verdicts.
+    pub fn judges(&self) -> bool {
+        !self.partitions.is_empty()
+    }
+
+    /// From now on verdicts are kept; refused while a partition is stalled, so that its log does not grow without end.
+    pub fn hold(self: &Arc<Self>) -> Result<Hold> {
+        let mut hold = Hold { streams: self.clone(), from: Vec::with_capacity(self.partitions.len()) };
+        for partition in &self.partitions {
+            let mut judged = partition.judged();
+            if let Some(error) = &judged.stalled {
+                return Err(error.clone());
+            }
+            let next = judged.next();
+            *judged.holds.entry(next).or_default() += 1;
+            hold.from.push(next);
+        }
+        Ok(hold)
+    }
+
+    /// The reader judged records from `first` on, without a gap. Those that were judged before are passed over.
+    pub fn judged(&self, partition: u32, first: u64, verdicts: &[Verdict]) {
+        let partition = &self.partitions[partition as usize];
+        let next = {
+            let mut judged = partition.judged();
+            let known = judged.next();
+            if first > known {
+                judged.first = first;
+                judged.verdicts.clear();
+            }
+            let skip = (judged.next() - first).min(verdicts.len() as u64) as usize;
+            judged.verdicts.extend(&verdicts[skip..]);
+            judged.stalled = None;
+            judged.trim();
+            judged.next()
+        };
+        partition.next.send_if_modified(|known| std::mem::replace(known, next) != next);
+    }
+
+    /// The reader cannot go on; who waits is told, and so is who comes.
+    pub fn stalled(&self, partition: u32, error: Error) {
+        let partition = &self.partitions[partition as usize];
+        partition.status().stalled = Some(error.to_string());
+        partition.judged().stalled = Some(error);
+        partition.next.send_modify(|_| {});
+    }
+
+    pub fn set_status(&self, status: StreamStatus) {
+        let partition = &self.partitions[status.partition as usize];
+        *partition.status() = status;
+    }
+
+    /// Every partition, in order.
+    pub fn statuses(&self) -> Vec<StreamStatus> {
+        self.partitions.iter().map(|partition| partition.status().clone()).collect()
+    }
+
+    /// Puts how a backfill stands, by its partition and first group.
+    pub fn set_backfill(&self, status: BackfillStatus) {
+        let mut backfills = self.backfills.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |known: &&mut BackfillStatus| {
+            (known.partition, &known.groups) == (status.partition, &status.groups)
+        };
+        match backfills.iter_mut().find(same) {
+            Some(known) => *known = status,
+            None => backfills.push(status),
+        }
+    }
+
+    pub fn backfills(&self) -> Vec<BackfillStatus> {
+        self.backfills.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Hold {
+    /// Waits until the records are judged, and counts how.
+    pub async fn judged(self, places: &[Place]) -> Result<JudgedCounts> {
+        let mut counts = JudgedCounts::default();
+        for place in places {
+            let partition = &self.streams.partitions[place.partition as usize];
+            let verdict = match partition.verdict(place.offset)? {
+                Some(verdict) => verdict,
+                None => {
+                    let mut next = partition.next.subscribe();
+                    loop {
+                        if let Some(verdict) = partition.verdict(place.offset)? {
+                            break verdict;
+                        }
+                        next.changed().await.map_err(Error::internal)?;
+                    }
+                }
+            };
+            match verdict {
+                Verdict::Event(Judgement::Counted) | Verdict::Tick => {}
+                Verdict::Event(Judgement::Unused) => counts.unused += 1,
+                Verdict::Event(Judgement::Late) => counts.late += 1,
+                Verdict::Event(Judgement::Duplicate) => counts.duplicate += 1,
+                Verdict::Event(Judgement::Dead(_)) | Verdict::Dead => counts.dead += 1,
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        for (partition, from) in self.streams.partitions.iter().zip(&self.from) {
+            let mut judged = partition.judged();
+            if let Some(count) = judged.holds.get_mut(from) {
+                *count -= 1;
+                if *count == 0 {
+                    judged.holds.remove(from);
+                }
+            }
+            judged.trim();
+        }
+    }
+}
+
+impl Partition {
+    fn judged(&self) -> MutexGuard<'_, Judged> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> MutexGuard<'_, StreamStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// None = not judged yet.
+    fn verdict(&self, offset: u64) -> Result<Option<Verdict>> {
+        let judged = self.judged();
+        if offset >= judged.next() {
+            return judged.stalled.clone().map_or(Ok(None), |error| Err(durable_but(error)));
+        }
+        let at = offset.checked_sub(judged.first).and_then(|at| usize::try_from(at).ok());
+        Ok(at.and_then(|at| judged.verdicts.get(at)).copied())
+    }
+}
+
+impl Judged {
+    fn next(&self) -> u64 {
+        self.first + self.verdicts.len() as u64
+    }
+
+    /// Forgets what no hold can ask for.
+    fn trim(&mut self) {
+        let needed = self.holds.first_key_value().map_or(self.next(), |(from, _)| *from);
+        while self.first < needed && self.verdicts.pop_front().is_some() {
+            self.first += 1;
+        }
+    }
+}
+
+/// The events are in the log, and are judged once it goes on.
+fn durable_but(mut error: Error) -> Error {
+    error.message = format!(
+        "the events are durable and will be counted once their partition goes on, which it does not now: {}",
+        error.message
+    );
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTED: Verdict = Verdict::Event(Judgement::Counted);
+    const LATE: Verdict = Verdict::Event(Judgement::Late);
+
+    fn at(offset: u64) -> Place {
+        Place { partition: 0, offset }
+    }
+
+    #[tokio::test]
+    async fn verdicts_are_kept_while_somebody_waits() {
+        let streams = Arc::new(Streams::new(1));
+        streams.judged(0, 0, &[COUNTED; 5]);
+        let hold = streams.hold().unwrap();
+        streams.judged(0, 3, &[COUNTED, COUNTED, LATE]);
+        streams.judged(0, 6, &[LATE, Verdict::Dead]);
+        let places = [at(5), at(6), at(7)];
+        assert_eq!(
+            hold.judged(&places).await.unwrap(),
+            JudgedCounts { late: 2, dead: 1, ..JudgedCounts::default() }
+        );
+        assert_eq!(streams.partitions[0].judged().verdicts.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_when_a_partition_stalls() {
+        let streams = Arc::new(Streams::new(1));
+        let hold = streams.hold().unwrap();
+        let waiting = tokio::spawn(async move { hold.judged(&[at(0)]).await });
+        streams.stalled(0, Error::unavailable("the disk is full"));
+        assert!(waiting.await.unwrap().unwrap_err().message.contains("durable"));
+        assert!(streams.hold().unwrap_err().message.starts_with("the disk"));
+        streams.judged(0, 0, &[COUNTED]);
+        assert!(streams.hold().is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Drives one aggregator per partition over any event log.
