@@ -131,7 +131,7 @@ pub fn show_backfill(streams: &Streams, state: &ReaderState, end_offset: u64) ->
 
 impl Reader {
     /// Begins to commit what there is; no other commit may be under way. The last one of a backfill is `done`.
-    pub(super) fn commit(&mut self, done: bool) -> Result<()> {
+    pub(super) async fn commit(&mut self, done: bool) -> Result<()> {
         let bound = self.shared.store.retention_bound();
         let mut rows = Vec::new();
         for batch in self.aggregator.take_rows() {
@@ -180,6 +180,8 @@ impl Reader {
             opened,
         });
         (self.events_since_commit, self.has_new_groups) = (0, false);
+        // It takes its place in the store's queue now, however long this reader computes before it waits again.
+        tokio::task::yield_now().await;
         Ok(())
     }
 
@@ -217,7 +219,7 @@ impl Reader {
             || self.side.waits_since().is_some()
             || self.has_new_groups
         {
-            self.commit(false)?;
+            self.commit(false).await?;
             self.wait().await?;
         }
         Ok(())

@@ -21,7 +21,7 @@ mod saves;
 
 use crate::{
     clock::Clock,
-    error::Result,
+    error::{Error, Result},
     registry::Registry,
     serving::{LastWritten, Service, streams::Streams},
     store::{
@@ -36,7 +36,7 @@ use std::{
     thread::{self, JoinHandle},
     time::Duration,
 };
-use tokio::runtime::Handle;
+use tokio::runtime;
 use tokio_util::sync::CancellationToken;
 
 /// How long a reader waits before it begins again after a failure; doubled each time up to the maximum.
@@ -100,7 +100,7 @@ impl Aggregation {
                 let _ = thread.join();
             }
         });
-        joined.await.map_err(crate::error::Error::internal)
+        joined.await.map_err(Error::internal)
     }
 }
 
@@ -111,15 +111,16 @@ impl Drop for Aggregation {
 }
 
 impl Shared {
-    /// Runs a reader on a thread of its own.
+    /// Runs a reader on a thread and a runtime of its own: it computes more than it waits, and must not hold up calls.
     fn spawn(self: &Arc<Self>, id: ReaderId) -> Result<()> {
-        let (shared, runtime) = (self.clone(), Handle::current());
+        let shared = self.clone();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;
         let name = match id.purpose {
             Purpose::Live => format!("larder-windows-{}", id.partition),
             Purpose::Backfill(group) => format!("larder-fill-{}-{}", id.partition, group.0),
         };
         let body = move || runtime.block_on(read_until_stopped(&shared, id));
-        let thread = thread::Builder::new().name(name).spawn(body).map_err(crate::error::Error::internal)?;
+        let thread = thread::Builder::new().name(name).spawn(body).map_err(Error::internal)?;
         self.threads().push(thread);
         Ok(())
     }
@@ -139,6 +140,10 @@ async fn read_until_stopped(shared: &Arc<Shared>, id: ReaderId) {
             reader.run().await
         };
         let Err(error) = reading.await else { return };
+        if shared.stop.is_cancelled() {
+            tracing::warn!(partition = id.partition, %error, "a reader of the event log stopped without its last commit");
+            return;
+        }
         tracing::error!(
             partition = id.partition,
             purpose = ?id.purpose,

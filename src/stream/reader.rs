@@ -116,7 +116,7 @@ impl Reader {
             self.load_registrations().await?;
             self.take(&records).await?;
             if self.is_commit_due() && self.pending.is_none() {
-                self.commit(false)?;
+                self.commit(false).await?;
             }
             if records.is_empty() {
                 self.tick_if_due().await?;
@@ -309,7 +309,7 @@ impl Reader {
     /// The windows of a backfill are all closed: its rows are committed, and its state is dropped.
     async fn finish(&mut self) -> Result<()> {
         self.wait().await?;
-        self.commit(true)?;
+        self.commit(true).await?;
         self.wait().await?;
         let state = super::commit::state_of(self.id, &self.aggregator, true)?;
         super::commit::show_backfill(&self.shared.streams, &state, state.next_offset)
