@@ -1,6 +1,7 @@
 //! Events become rows: readers over a real log and store, with a clock that tests set.
 
 mod backfill;
+mod crash;
 mod lifecycle;
 mod replay;
 
@@ -8,13 +9,13 @@ use crate::{conformance::TestTime, support::TestApp};
 use larder::{
     access::{ApiKeySecret, Caller, Scope},
     clock::Clock,
-    feature::{GroupSchema, Timestamp},
+    feature::{Cell, GroupSchema, PackedRow, Timestamp, Value},
     registry::Registry,
     serving::{Events, Limits, Service},
     store::{
         DurableStore, Scan, StoredRow,
         embedded::{EmbeddedStore, Options},
-        events::{Body, EventLog, NewRecord, Payload, Record},
+        events::{Body, EventLog, NewRecord, Payload, Place, Record},
     },
     stream::Aggregation,
     window,
@@ -78,7 +79,7 @@ impl World {
     }
 
     /// Appends events as they are, at the clock's time.
-    pub async fn append(&self, events: &[Json]) {
+    pub async fn append(&self, events: &[Json]) -> Vec<Place> {
         let records = events.iter().map(|event| NewRecord {
             tenant: self.caller.tenant(),
             key: event["entity_id"].as_str().unwrap_or_default().to_owned().into(),
@@ -89,7 +90,7 @@ impl World {
             .unwrap(),
             payload: Payload::Json(event.to_string().into()),
         });
-        self.store.append(records.collect()).await.unwrap();
+        self.store.append(records.collect()).await.unwrap()
     }
 
     /// Waits until everything in the log is counted and durable.
@@ -148,6 +149,18 @@ impl World {
             history.insert(key.clone(), snapshot.scan(scan).await.unwrap().iter().map(row).collect());
         }
         history
+    }
+
+    /// What a row of a count and a sum holds.
+    pub fn count_and_sum(&self, group: &str, packed: &[u8]) -> (i64, f64) {
+        let catalogue = self.service.registry.catalogue(&self.caller);
+        let schema = &catalogue.group(group).unwrap().schema;
+        let row = PackedRow::new(packed).unwrap();
+        let cell = |column: usize| row.cell(column, schema.columns[column].dtype);
+        match (cell(0), cell(1)) {
+            (Cell::Value(Value::Int64(count)), Cell::Value(Value::Float64(sum))) => (count, sum),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Every record of a partition.
