@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    wire::{history, online, register, write},
+    wire::{events, history, online, register, write},
 };
 use axum::{
     Router,
@@ -36,6 +36,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/v1/feature-sets/{name}", get(get_feature_set).put(put_feature_set))
         .route("/api/v1/feature-sets", get(list_feature_sets))
         .route("/api/v1/features/write", post(write_features))
+        .route("/api/v1/events", post(publish_events))
         .route("/api/v1/features/{name}/history", get(get_feature_history))
         .route("/api/v1/cache/invalidate/{entity_id}", delete(invalidate_entity))
         .route("/api/v1/cache/invalidate", post(invalidate_cache))
@@ -137,6 +138,24 @@ async fn write_features(
     };
     call.wrote(outcome.accepted);
     Ok(json(write::write_outcome(&outcome, rejected)))
+}
+
+async fn publish_events(
+    call: Call,
+    State(shared): Api,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: AnyBody,
+) -> Answer {
+    let request = events::JsonRequest::new(query.as_deref(), idempotency_key(&headers)?)?;
+    let (service, caller) = (&shared.service, &call.caller);
+    let (outcome, rejected) = match body {
+        AnyBody::Json(body) => (request.publish(service, caller, &body).await?, 0),
+        AnyBody::Lines(pieces) => events::publish_lines(service, caller, pieces).await?,
+        AnyBody::Arrow(_) => return Err(unsupported(ARROW, "application/json or application/x-ndjson")),
+    };
+    call.published(outcome.accepted);
+    Ok(json(events::publish_outcome(&outcome, rejected)))
 }
 
 async fn get_feature_history(

@@ -11,7 +11,7 @@ use crate::{
     feature::{GroupId, TenantId, Timestamp},
     store::events::Place,
     telemetry::StreamSample,
-    window::{Judgement, Ledger, Memory},
+    window::{DeadReason, Judgement, Ledger, Memory},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -55,12 +55,13 @@ pub enum Verdict {
 }
 
 /// How often producers' events were judged how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JudgedCounts {
     pub unused: u64,
     pub late: u64,
     pub duplicate: u64,
-    pub dead: u64,
+    /// By position among the places asked for, and why; None = it could not be decoded.
+    pub dead: Vec<(usize, Option<DeadReason>)>,
 }
 
 /// How one partition stands.
@@ -226,7 +227,7 @@ impl Hold {
     /// Waits until the records are judged, and counts how.
     pub async fn judged(self, places: &[Place]) -> Result<JudgedCounts> {
         let mut counts = JudgedCounts::default();
-        for place in places {
+        for (position, place) in places.iter().enumerate() {
             let partition = &self.streams.partitions[place.partition as usize];
             let verdict = match partition.verdict(place.offset)? {
                 Some(verdict) => verdict,
@@ -245,7 +246,8 @@ impl Hold {
                 Verdict::Event(Judgement::Unused) => counts.unused += 1,
                 Verdict::Event(Judgement::Late) => counts.late += 1,
                 Verdict::Event(Judgement::Duplicate) => counts.duplicate += 1,
-                Verdict::Event(Judgement::Dead(_)) | Verdict::Dead => counts.dead += 1,
+                Verdict::Event(Judgement::Dead(reason)) => counts.dead.push((position, Some(reason))),
+                Verdict::Dead => counts.dead.push((position, None)),
             }
         }
         Ok(counts)
@@ -331,7 +333,7 @@ mod tests {
         let places = [at(5), at(6), at(7)];
         assert_eq!(
             hold.judged(&places).await.unwrap(),
-            JudgedCounts { late: 2, dead: 1, ..JudgedCounts::default() }
+            JudgedCounts { late: 2, dead: vec![(2, None)], ..JudgedCounts::default() }
         );
         assert_eq!(streams.partitions[0].judged().verdicts.len(), 0);
     }

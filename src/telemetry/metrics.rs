@@ -61,6 +61,7 @@ struct Counts {
     requests: Vec<AtomicU64>,
     cells_read: AtomicU64,
     rows_written: AtomicU64,
+    events_published: AtomicU64,
     connections: AtomicI64,
     connections_refused: AtomicU64,
 }
@@ -82,6 +83,7 @@ impl Metrics {
             requests: (0..series * labels.codes.len()).map(|_| AtomicU64::new(0)).collect(),
             cells_read: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
+            events_published: AtomicU64::new(0),
             connections: AtomicI64::new(0),
             connections_refused: AtomicU64::new(0),
         });
@@ -126,6 +128,7 @@ impl Metrics {
         };
         counter("feature.reads", "Cells of online answers and training sets", |counts| &counts.cells_read);
         counter("feature.writes", "Rows made durable", |counts| &counts.rows_written);
+        counter("event.publishes", "Events made durable", |counts| &counts.events_published);
         counter("api.connections.refused", "Connections closed because too many were open", |counts| {
             &counts.connections_refused
         });
@@ -214,6 +217,11 @@ impl Metrics {
         self.counts.rows_written.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Counts events that became durable.
+    pub fn events_published(&self, events: u64) {
+        self.counts.events_published.fetch_add(events, Ordering::Relaxed);
+    }
+
     /// Counts a connection until the guard is dropped.
     pub fn connection(self: &Arc<Self>) -> Connection {
         self.counts.connections.fetch_add(1, Ordering::Relaxed);
@@ -263,6 +271,7 @@ mod tests {
             r#"larder_api_request_duration_seconds_bucket{transport="rest",verb="a",le="0.05"} 1"#,
             "larder_feature_reads_total 7",
             "larder_feature_writes_total 0",
+            "larder_event_publishes_total 0",
             "larder_api_connections 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

@@ -11,7 +11,7 @@ use crate::{
     },
     wire::{
         codec::Decode,
-        fields::{Field, malformed, take_entry, take_field, text},
+        fields::{Field, each_field, malformed, take_entry, take_field, text},
         proto,
         value::{timestamp_from, timestamp_to, value_from},
     },
@@ -42,7 +42,7 @@ impl Request {
     /// Commits the rows of a unary request.
     pub async fn write(&self, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
         let mut partial = false;
-        self.each(|number, field| {
+        each_field(&self.0, |number, field| {
             if let (3, Field::Varint(flag)) = (number, &field) {
                 partial = *flag != 0;
             }
@@ -64,7 +64,7 @@ impl Request {
     ) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
         let mut rows = service.rows(caller, judge)?;
         let mut key = "";
-        self.each(|number, field| match (number, field) {
+        each_field(&self.0, |number, field| match (number, field) {
             (1, Field::Bytes(row)) => {
                 let position = rows.len();
                 rows.row(|rows| read_row(row, rows))
@@ -83,20 +83,11 @@ impl Request {
         Ok((rows, idempotency))
     }
 
-    fn each<'a>(&'a self, mut take: impl FnMut(u64, Field<'a>) -> Result<()>) -> Result<()> {
-        let mut rest: &[u8] = &self.0;
-        while !rest.is_empty() {
-            let (number, field) = take_field(&mut rest)?;
-            take(number, field)?;
-        }
-        Ok(())
-    }
-
     /// Equal for equal rows. Maps have no order of their own, so the parts of a row are hashed in the order of their
     /// bytes.
     fn fingerprint(&self) -> Result<[u8; 32]> {
         let mut hash = Sha256::new();
-        self.each(|number, field| {
+        each_field(&self.0, |number, field| {
             match (number, field) {
                 (1, Field::Bytes(row)) => {
                     let mut parts = Vec::new();
