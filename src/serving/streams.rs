@@ -227,30 +227,36 @@ impl Hold {
     /// Waits until the records are judged, and counts how.
     pub async fn judged(self, places: &[Place]) -> Result<JudgedCounts> {
         let mut counts = JudgedCounts::default();
-        for (position, place) in places.iter().enumerate() {
-            let partition = &self.streams.partitions[place.partition as usize];
-            let verdict = match partition.verdict(place.offset)? {
-                Some(verdict) => verdict,
-                None => {
-                    let mut next = partition.next.subscribe();
-                    loop {
-                        if let Some(verdict) = partition.verdict(place.offset)? {
-                            break verdict;
-                        }
-                        next.changed().await.map_err(Error::internal)?;
+        let mut first = 0;
+        // One look for each run of places in a partition: mostly all of them.
+        for run in places.chunk_by(|a, b| a.partition == b.partition && a.offset < b.offset) {
+            let partition = &self.streams.partitions[run[0].partition as usize];
+            partition.wait_until_judged(run[run.len() - 1].offset).await?;
+            let judged = partition.judged();
+            for (position, place) in (first..).zip(run) {
+                match judged.verdict(place.offset) {
+                    Some(verdict) => counts.add(position, verdict),
+                    None => {
+                        return Err(Error::internal("a verdict was forgotten while somebody waited for it"));
                     }
                 }
-            };
-            match verdict {
-                Verdict::Event(Judgement::Counted) | Verdict::Tick => {}
-                Verdict::Event(Judgement::Unused) => counts.unused += 1,
-                Verdict::Event(Judgement::Late) => counts.late += 1,
-                Verdict::Event(Judgement::Duplicate) => counts.duplicate += 1,
-                Verdict::Event(Judgement::Dead(reason)) => counts.dead.push((position, Some(reason))),
-                Verdict::Dead => counts.dead.push((position, None)),
             }
+            first += run.len();
         }
         Ok(counts)
+    }
+}
+
+impl JudgedCounts {
+    fn add(&mut self, position: usize, verdict: Verdict) {
+        match verdict {
+            Verdict::Event(Judgement::Counted) | Verdict::Tick => {}
+            Verdict::Event(Judgement::Unused) => self.unused += 1,
+            Verdict::Event(Judgement::Late) => self.late += 1,
+            Verdict::Event(Judgement::Duplicate) => self.duplicate += 1,
+            Verdict::Event(Judgement::Dead(reason)) => self.dead.push((position, Some(reason))),
+            Verdict::Dead => self.dead.push((position, None)),
+        }
     }
 }
 
@@ -278,14 +284,24 @@ impl Partition {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None = not judged yet.
-    fn verdict(&self, offset: u64) -> Result<Option<Verdict>> {
-        let judged = self.judged();
-        if offset >= judged.next() {
-            return judged.stalled.clone().map_or(Ok(None), |error| Err(durable_but(error)));
+    async fn wait_until_judged(&self, offset: u64) -> Result<()> {
+        if self.is_judged(offset)? {
+            return Ok(());
         }
-        let at = offset.checked_sub(judged.first).and_then(|at| usize::try_from(at).ok());
-        Ok(at.and_then(|at| judged.verdicts.get(at)).copied())
+        let mut next = self.next.subscribe();
+        while !self.is_judged(offset)? {
+            next.changed().await.map_err(Error::internal)?;
+        }
+        Ok(())
+    }
+
+    fn is_judged(&self, offset: u64) -> Result<bool> {
+        let judged = self.judged();
+        match &judged.stalled {
+            _ if offset < judged.next() => Ok(true),
+            Some(error) => Err(durable_but(error.clone())),
+            None => Ok(false),
+        }
     }
 }
 
@@ -294,12 +310,17 @@ impl Judged {
         self.first + self.verdicts.len() as u64
     }
 
+    fn verdict(&self, offset: u64) -> Option<Verdict> {
+        let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
+        self.verdicts.get(at).copied()
+    }
+
     /// Forgets what no hold can ask for.
     fn trim(&mut self) {
         let needed = self.holds.first_key_value().map_or(self.next(), |(from, _)| *from);
-        while self.first < needed && self.verdicts.pop_front().is_some() {
-            self.first += 1;
-        }
+        let over = needed.saturating_sub(self.first).min(self.verdicts.len() as u64);
+        self.verdicts.drain(..over as usize);
+        self.first += over;
     }
 }
 
