@@ -10,11 +10,13 @@ use crate::{
     error::{Error, Result},
     feature::{GroupId, TenantId, Timestamp},
     store::events::Place,
+    telemetry::StreamSample,
     window::{DeadReason, Judgement, Ledger, Memory},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -75,10 +77,12 @@ pub struct StreamStatus {
     pub log_time: Option<Timestamp>,
     pub ledger: Ledger,
     pub memory: Memory,
-    /// How far event time lies behind log time: of the source that lies furthest behind, in microseconds.
+    /// Since the start of this process: rows made durable, and rows that retention had no room for.
     pub rows_committed: u64,
     pub rows_dropped: u64,
+    /// Since the start of this process: commits, and how long they took together.
     pub commits: u64,
+    pub commit_time: Duration,
     /// Why it does not go on.
     pub stalled: Option<String>,
 }
@@ -172,6 +176,11 @@ impl Streams {
         self.partitions.iter().map(|partition| partition.status().clone()).collect()
     }
 
+    /// What metrics show of each partition.
+    pub fn samples(&self) -> Vec<StreamSample> {
+        self.statuses().iter().map(StreamStatus::sample).collect()
+    }
+
     /// Puts how a backfill stands, by its partition and first group.
     pub fn set_backfill(&self, status: BackfillStatus) {
         let mut backfills = self.backfills.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,6 +195,31 @@ impl Streams {
 
     pub fn backfills(&self) -> Vec<BackfillStatus> {
         self.backfills.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl StreamStatus {
+    fn sample(&self) -> StreamSample {
+        let Ledger { dead, duplicate, late, unused, counted } = self.ledger;
+        StreamSample {
+            partition: self.partition,
+            lag: self.end_offset.saturating_sub(self.next_offset),
+            events: [
+                ("counted", counted),
+                ("unused", unused),
+                ("late", late),
+                ("duplicate", duplicate),
+                ("dead", dead),
+            ],
+            rows: self.rows_committed,
+            rows_dropped: self.rows_dropped,
+            commits: self.commits,
+            commit_time: self.commit_time,
+            entities: self.memory.entities as u64,
+            panes: self.memory.panes as u64,
+            state_bytes: self.memory.bytes as u64,
+            is_stalled: self.stalled.is_some(),
+        }
     }
 }
 
