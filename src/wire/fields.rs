@@ -22,6 +22,20 @@ pub(super) fn each_field<'a>(
     Ok(())
 }
 
+/// A message's field of type bool.
+pub(super) fn flag(message: &[u8], wanted: u64) -> Result<bool> {
+    let mut given = false;
+    each_field(message, |number, field| {
+        if let Field::Varint(value) = field
+            && number == wanted
+        {
+            given = value != 0;
+        }
+        Ok(())
+    })?;
+    Ok(given)
+}
+
 /// Takes one field off the front: its number and its content.
 #[inline]
 pub(super) fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Field<'a>)> {

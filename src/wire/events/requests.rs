@@ -12,7 +12,7 @@ use crate::{
     store::events::Payload,
     wire::{
         codec::Decode,
-        fields::{Field, each_field, malformed},
+        fields::{Field, each_field, flag, malformed},
         proto,
     },
 };
@@ -43,14 +43,7 @@ impl From<Bytes> for Request {
 impl Request {
     /// Publishes the events of a unary request.
     pub async fn publish(&self, service: &Service, caller: &Caller) -> Result<PublishOutcome> {
-        let mut partial = false;
-        each_field(&self.0, |number, field| {
-            if let (2, Field::Varint(flag)) = (number, &field) {
-                partial = *flag != 0;
-            }
-            Ok(())
-        })?;
-        let judge = if partial { Judge::RowByRow } else { Judge::AllOrNothing };
+        let judge = if flag(&self.0, 2)? { Judge::RowByRow } else { Judge::AllOrNothing };
         publish_some(service, caller, self.read(service, caller, judge)?).await
     }
 

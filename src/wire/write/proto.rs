@@ -11,7 +11,7 @@ use crate::{
     },
     wire::{
         codec::Decode,
-        fields::{Field, each_field, malformed, take_entry, take_field, text},
+        fields::{Field, each_field, flag, malformed, take_entry, take_field, text},
         proto,
         value::{timestamp_from, timestamp_to, value_from},
     },
@@ -41,14 +41,7 @@ impl From<Bytes> for Request {
 impl Request {
     /// Commits the rows of a unary request.
     pub async fn write(&self, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
-        let mut partial = false;
-        each_field(&self.0, |number, field| {
-            if let (3, Field::Varint(flag)) = (number, &field) {
-                partial = *flag != 0;
-            }
-            Ok(())
-        })?;
-        let judge = if partial { Judge::RowByRow } else { Judge::AllOrNothing };
+        let judge = if flag(&self.0, 3)? { Judge::RowByRow } else { Judge::AllOrNothing };
         let (rows, idempotency) = self.read(service, caller, judge)?;
         if rows.is_empty() {
             return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
