@@ -7,6 +7,7 @@ mod history;
 mod model;
 mod promises;
 pub mod rows;
+mod statistics;
 
 use larder::{
     clock::Clock,

@@ -35,6 +35,7 @@ mod segment;
 mod segment_writer;
 mod snapshot;
 mod state;
+mod statistics;
 mod tail;
 mod writer;
 

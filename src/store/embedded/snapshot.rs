@@ -3,14 +3,18 @@
 use super::{
     Shared,
     as_of::{self, Search, View},
-    blocking,
+    blocking, statistics,
 };
 use crate::{
     error::Result,
     feature::Timestamp,
-    store::{AsOf, KnownAt, Picks, Scan, Snapshot, StoredRow},
+    store::{
+        AsOf, KnownAt, Picks, Scan, Snapshot, StoredRow,
+        statistics::{ColumnStatistics, StatisticsQuery},
+    },
 };
 use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
 
 pub struct EmbeddedSnapshot {
     view: View,
@@ -50,6 +54,14 @@ impl Snapshot for EmbeddedSnapshot {
     async fn scan(&self, scan: Scan) -> Result<Vec<StoredRow>> {
         let view = self.view.clone();
         blocking(move || Ok(read(&view, &scan))).await
+    }
+
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Vec<ColumnStatistics>> {
+        let view = self.view.clone();
+        let given_up = CancellationToken::new();
+        // A caller whose deadline is over drops this call: then the walk ends too.
+        let _waiting = given_up.clone().drop_guard();
+        blocking(move || statistics::statistics(&view, &query, &given_up)).await
     }
 }
 
