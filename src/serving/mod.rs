@@ -2,6 +2,7 @@
 
 pub mod catalogue;
 pub mod entity;
+pub mod events;
 pub mod historical;
 pub mod history;
 pub mod invalidate;

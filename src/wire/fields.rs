@@ -47,6 +47,20 @@ fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8]> {
     Ok(taken)
 }
 
+/// The key and value of a map's entry.
+pub(super) fn take_entry(mut entry: &[u8]) -> Result<(&[u8], &[u8])> {
+    let (mut key, mut value): (&[u8], &[u8]) = (b"", b"");
+    while !entry.is_empty() {
+        match take_field(&mut entry)? {
+            (1, Field::Bytes(bytes)) => key = bytes,
+            (2, Field::Bytes(bytes)) => value = bytes,
+            (1 | 2, _) => return Err(malformed("a field has the wrong wire type")),
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
 /// A field's text.
 pub(super) fn text<'a>(bytes: &'a [u8], field: &str) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|_| Error::invalid(field, "this is not valid UTF-8"))

@@ -1,6 +1,7 @@
 //! The wire: the only place that turns proto or JSON into vocabulary and back.
 
 pub mod codec;
+pub mod events;
 mod fields;
 pub mod historical;
 pub mod history;

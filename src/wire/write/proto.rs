@@ -11,7 +11,7 @@ use crate::{
     },
     wire::{
         codec::Decode,
-        fields::{Field, malformed, take_field, text},
+        fields::{Field, malformed, take_entry, take_field, text},
         proto,
         value::{timestamp_from, timestamp_to, value_from},
     },
@@ -191,20 +191,6 @@ fn read_row(mut row: &[u8], rows: &mut RowsBuilder) -> Result<()> {
 
 fn given(text: &str) -> Option<std::borrow::Cow<'_, str>> {
     (!text.is_empty()).then(|| text.into())
-}
-
-/// The key and value of a map's entry.
-fn take_entry(mut entry: &[u8]) -> Result<(&[u8], &[u8])> {
-    let (mut key, mut value): (&[u8], &[u8]) = (b"", b"");
-    while !entry.is_empty() {
-        match take_field(&mut entry)? {
-            (1, Field::Bytes(bytes)) => key = bytes,
-            (2, Field::Bytes(bytes)) => value = bytes,
-            (1 | 2, _) => return Err(malformed("a field has the wrong wire type")),
-            _ => {}
-        }
-    }
-    Ok((key, value))
 }
 
 fn read_cell(name: &str, value: &[u8], rows: &mut RowsBuilder) -> Result<()> {
