@@ -9,9 +9,11 @@ use crate::{
     error::{Error, Kind},
     serving::{
         Service,
+        explain::{ExplainRequest, Explanation},
         online::{OnlineAnswer, OnlineRequest},
     },
     wire::{
+        explain,
         online::Envelope,
         proto::{GetHistoricalFeaturesResponse, get_historical_features_response::Part},
     },
@@ -101,6 +103,18 @@ impl Call {
         let answer = service.online(&self.caller, request).await?;
         self.read(answer.plan.features.len(), answer.rows);
         Ok(answer)
+    }
+
+    /// The same for one cell and its reasons.
+    pub(super) async fn explain(
+        &self,
+        service: &Service,
+        request: &ExplainRequest,
+    ) -> Result<Explanation, Error> {
+        self.about(Some(request.entity.first()).filter(|id| !id.is_empty()));
+        let explanation = service.explain_feature(&self.caller, request, explain::read_event).await?;
+        self.read(1, 1);
+        Ok(explanation)
     }
 
     /// What stands around an online answer to this call.

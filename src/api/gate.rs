@@ -8,7 +8,7 @@ use super::{
     deadline,
     error::{Cause, Refusal},
     record::{Record, StreamBody},
-    verb::{GRPC_PREFIX, Transport, Verb},
+    verb::{Transport, Verb, is_guarded},
 };
 use crate::{access::Scope, error::Error};
 use axum::{
@@ -121,7 +121,7 @@ impl Gate {
         if path == "/metrics" {
             self.admit_to_metrics(headers)?;
         }
-        if !(path.starts_with(GRPC_PREFIX) || path.starts_with("/api/v1/")) {
+        if !is_guarded(path) {
             return Ok(Admission { call: None, stream, deadline });
         }
         let call = Call::new(CallParts {

@@ -1,16 +1,19 @@
-//! gRPC: `larder.v1.FeatureService`, its verbs in the order of the contract.
+//! gRPC: `larder.v1.FeatureService` and `larder.v1.AdminService`, their verbs in the order of the contract.
 
 use super::{
     Call, Shared,
-    codec::server::feature_service_server::{FeatureService, FeatureServiceServer},
+    codec::server::{
+        admin_service_server::{AdminService, AdminServiceServer},
+        feature_service_server::{FeatureService, FeatureServiceServer},
+    },
 };
 use crate::{
     error::{Error, Kind},
     serving::page::PageRequest,
     wire::{
-        events, historical, history, online,
+        admin, events, explain, historical, history, online,
         proto::{self, *},
-        register, write,
+        register, statistics, write,
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
@@ -21,7 +24,7 @@ use tonic_health::server::HealthReporter;
 type Answer<T> = Result<Response<T>, Status>;
 type AnswerStream<T> = BoxStream<'static, Result<T, Status>>;
 
-/// The service, with health and reflection beside it, and who reports health.
+/// The services, with health and reflection beside it, and who reports health.
 pub(super) async fn routes(shared: &Arc<Shared>) -> (HealthReporter, Routes) {
     let message_bytes_max = shared.service.limits.message_bytes_max;
     let features = FeatureServiceServer::new(Features(shared.clone()))
@@ -29,8 +32,14 @@ pub(super) async fn routes(shared: &Arc<Shared>) -> (HealthReporter, Routes) {
         .send_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(message_bytes_max)
         .max_encoding_message_size(message_bytes_max);
+    let admin = AdminServiceServer::new(Admin(shared.clone()))
+        .accept_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(message_bytes_max)
+        .max_encoding_message_size(message_bytes_max);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<FeatureServiceServer<Features>>().await;
+    reporter.set_serving::<AdminServiceServer<Admin>>().await;
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
@@ -39,13 +48,15 @@ pub(super) async fn routes(shared: &Arc<Shared>) -> (HealthReporter, Routes) {
     };
     let v1 = reflection().build_v1().expect("the contract was compiled with this program");
     let v1alpha = reflection().build_v1alpha().expect("the contract was compiled with this program");
-    let routes = Routes::new(features).add_service(health).add_service(v1).add_service(v1alpha);
+    let routes =
+        Routes::new(features).add_service(admin).add_service(health).add_service(v1).add_service(v1alpha);
     (reporter, routes)
 }
 
 /// Tells those who watch health that the server takes no more work.
 pub(super) async fn set_not_serving(reporter: &HealthReporter) {
     reporter.set_not_serving::<FeatureServiceServer<Features>>().await;
+    reporter.set_not_serving::<AdminServiceServer<Admin>>().await;
     reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
 }
 
@@ -168,17 +179,6 @@ impl FeatureService for Features {
         Ok(Response::new(outcomes.map_ok(events::stream_outcome_to).boxed()))
     }
 
-    async fn get_feature_statistics(
-        &self,
-        _: Request<GetFeatureStatisticsRequest>,
-    ) -> Answer<GetFeatureStatisticsResponse> {
-        Err(Status::unimplemented("statistics"))
-    }
-
-    async fn explain_feature(&self, _: Request<ExplainFeatureRequest>) -> Answer<ExplainFeatureResponse> {
-        Err(Status::unimplemented("explain"))
-    }
-
     async fn get_feature_history(
         &self,
         request: Request<GetFeatureHistoryRequest>,
@@ -188,6 +188,25 @@ impl FeatureService for Features {
         Ok(Response::new(history::history_to(page)))
     }
 
+    async fn get_feature_statistics(
+        &self,
+        request: Request<GetFeatureStatisticsRequest>,
+    ) -> Answer<GetFeatureStatisticsResponse> {
+        let (call, request) = Call::split(request)?;
+        let request = statistics::statistics_from(request)?;
+        let found = self.0.service.feature_statistics(&call.caller, &request).await?;
+        Ok(Response::new(statistics::statistics_to(&found)))
+    }
+
+    async fn explain_feature(
+        &self,
+        request: Request<ExplainFeatureRequest>,
+    ) -> Answer<ExplainFeatureResponse> {
+        let (call, request) = Call::split(request)?;
+        let explanation = call.explain(&self.0.service, &explain::question_from(request)?).await?;
+        Ok(Response::new(explain::explanation_to(&explanation)))
+    }
+
     async fn invalidate_cache(
         &self,
         request: Request<InvalidateCacheRequest>,
@@ -195,6 +214,42 @@ impl FeatureService for Features {
         let (call, request) = Call::split(request)?;
         self.0.service.invalidate_cache(&call.caller, &history::invalidation_from(request))?;
         Ok(Response::new(InvalidateCacheResponse { invalidated: true }))
+    }
+}
+
+struct Admin(Arc<Shared>);
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn list_streams(&self, request: Request<ListStreamsRequest>) -> Answer<ListStreamsResponse> {
+        let (call, ListStreamsRequest {}) = Call::split(request)?;
+        let streams = self.0.service.streams(&call.caller)?;
+        Ok(Response::new(admin::streams_to(&streams)))
+    }
+
+    async fn list_backfills(&self, request: Request<ListBackfillsRequest>) -> Answer<ListBackfillsResponse> {
+        let (call, ListBackfillsRequest {}) = Call::split(request)?;
+        let backfills = self.0.service.backfills(&call.caller)?;
+        Ok(Response::new(admin::backfills_to(backfills)))
+    }
+
+    async fn list_late_events(
+        &self,
+        request: Request<ListLateEventsRequest>,
+    ) -> Answer<ListLateEventsResponse> {
+        let (call, request) = Call::split(request)?;
+        let (filter, page) = admin::late_from(request);
+        let page = self.0.service.late_events(&call.caller, &filter, &page).await?;
+        Ok(Response::new(admin::late_to(page)))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Answer<ListDeadLettersResponse> {
+        let (call, request) = Call::split(request)?;
+        let page = self.0.service.dead_letters(&call.caller, &admin::dead_from(request)).await?;
+        Ok(Response::new(admin::dead_to(page)))
     }
 }
 

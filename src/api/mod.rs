@@ -1,7 +1,7 @@
 //! The transports: gRPC and REST from one router on one port, three lines a verb, the same verbs in the same order.
 //!
 //! ```text
-//!   connection ── gate ───────────────── router ─┬─ grpc   FeatureService, health, reflection
+//!   connection ── gate ───────────────── router ─┬─ grpc   FeatureService, AdminService, health, reflection
 //!   (server.rs)   request id, key,               ├─ rest   /api/v1
 //!                 deadline, panics, errors,      └─ health /health /ready /metrics
 //!                 metrics, log

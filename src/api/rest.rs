@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    wire::{events, history, online, register, write},
+    wire::{admin, events, explain, history, online, query::Query, register, statistics, write},
 };
 use axum::{
     Router,
@@ -38,8 +38,14 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/v1/features/write", post(write_features))
         .route("/api/v1/events", post(publish_events))
         .route("/api/v1/features/{name}/history", get(get_feature_history))
+        .route("/api/v1/features/{name}/statistics", get(get_feature_statistics))
+        .route("/api/v1/features/explain", post(explain_feature).get(get_feature_called_explain))
         .route("/api/v1/cache/invalidate/{entity_id}", delete(invalidate_entity))
         .route("/api/v1/cache/invalidate", post(invalidate_cache))
+        .route("/api/v1/admin/streams", get(list_streams))
+        .route("/api/v1/admin/backfills", get(list_backfills))
+        .route("/api/v1/admin/late-events", get(list_late_events))
+        .route("/api/v1/admin/dead-letters", get(list_dead_letters))
         .with_state(shared.clone())
 }
 
@@ -169,6 +175,28 @@ async fn get_feature_history(
     Ok(json(history::write_history(&page, int64)))
 }
 
+async fn get_feature_statistics(
+    call: Call,
+    State(shared): Api,
+    PathPart(name): PathPart,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let request = statistics::read_statistics(name, query.as_deref())?;
+    let found = shared.service.feature_statistics(&call.caller, &request).await?;
+    Ok(json(statistics::write_statistics(&found)))
+}
+
+async fn explain_feature(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+    let (request, int64) = explain::read_question(&body)?;
+    let explanation = call.explain(&shared.service, &request).await?;
+    Ok(json(explain::write_explanation(&explanation, int64)))
+}
+
+/// No reserved word: a feature may be called so.
+async fn get_feature_called_explain(call: Call, shared: Api) -> Answer {
+    get_feature(call, shared, PathPart("explain".into())).await
+}
+
 async fn invalidate_entity(
     call: Call,
     State(shared): Api,
@@ -184,6 +212,30 @@ async fn invalidate_cache(call: Call, State(shared): Api, JsonBody(body): JsonBo
     let request = history::read_invalidation(&body)?;
     shared.service.invalidate_cache(&call.caller, &request)?;
     Ok(json(history::write_invalidated()))
+}
+
+async fn list_streams(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+    Query::parse(query.as_deref())?.finish()?;
+    let streams = shared.service.streams(&call.caller)?;
+    Ok(json(admin::write_streams(&streams)))
+}
+
+async fn list_backfills(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+    Query::parse(query.as_deref())?.finish()?;
+    let backfills = shared.service.backfills(&call.caller)?;
+    Ok(json(admin::write_backfills(&backfills)))
+}
+
+async fn list_late_events(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+    let (filter, page) = admin::read_late(query.as_deref())?;
+    let page = shared.service.late_events(&call.caller, &filter, &page).await?;
+    Ok(json(admin::write_late(&page)))
+}
+
+async fn list_dead_letters(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+    let page = admin::read_dead(query.as_deref())?;
+    let page = shared.service.dead_letters(&call.caller, &page).await?;
+    Ok(json(admin::write_dead(&page)))
 }
 
 async fn unknown_path(uri: Uri) -> Refusal {

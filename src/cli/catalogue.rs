@@ -1,13 +1,16 @@
-//! `larder features`, `larder feature`: what is registered.
+//! `larder features`, `larder feature`: what is registered, and how its values are spread.
 
 use super::{
-    args::{Connection, from_proto},
+    args::{Connection, Moment, from_proto},
     output::table,
-    shape, value,
+    shape, statistics, value,
 };
 use crate::{
     error::Result,
-    wire::proto::{self, FeatureVersionStatus, ListFeaturesRequest},
+    wire::{
+        proto::{self, FeatureVersionStatus, GetFeatureStatisticsRequest, ListFeaturesRequest},
+        value::timestamp_to,
+    },
 };
 use clap::{Args, ValueEnum};
 
@@ -36,6 +39,15 @@ pub(super) struct FeatureArgs {
     /// Make this version active, or deprecate it (needs `name@version`)
     #[arg(long, value_name = "STATUS")]
     status: Option<Status>,
+    /// Show how its values are spread, by hour of event time
+    #[arg(long, conflicts_with = "status")]
+    statistics: bool,
+    /// Statistics from this moment or this long ago (7d) on [default: 24 hours before the end]
+    #[arg(long, visible_alias = "from", value_name = "TIME", requires = "statistics")]
+    since: Option<Moment>,
+    /// Statistics up to this moment, exclusive [default: now]
+    #[arg(long, visible_alias = "to", value_name = "TIME", requires = "statistics")]
+    until: Option<Moment>,
     #[command(flatten)]
     connection: Connection,
 }
@@ -68,6 +80,14 @@ pub(super) async fn features(args: FeaturesArgs) -> Result<()> {
 /// Shows one feature, after changing its status if asked to.
 pub(super) async fn feature(args: FeatureArgs) -> Result<()> {
     let client = args.connection.client().await?;
+    if args.statistics {
+        let request = GetFeatureStatisticsRequest {
+            feature: args.name,
+            from: args.since.map(|moment| timestamp_to(moment.resolve())),
+            to: args.until.map(|moment| timestamp_to(moment.resolve())),
+        };
+        return statistics::print(args.connection.output(), &client.statistics(request).await?);
+    }
     let feature = match args.status {
         None => client.feature(&args.name).await?,
         Some(status) => {

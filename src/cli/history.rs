@@ -10,7 +10,7 @@ use crate::{
     feature::Value,
     wire::{
         json::JsonWriter,
-        proto::{Dtype, FeatureValue, GetFeatureHistoryRequest, value::Kind},
+        proto::{Dtype, FeatureValue, GetFeatureHistoryRequest},
         value::timestamp_to,
     },
 };
@@ -89,7 +89,7 @@ fn json(w: &mut JsonWriter<'_>, history: &History) {
                     shape::moment(w.key("event_timestamp"), value.event_timestamp.as_ref());
                     shape::moment(w.key("created_timestamp"), value.created_timestamp.as_ref());
                     w.key("value").value(known(value).as_ref());
-                    w.key("status").string(status(value));
+                    w.key("status").string(shape::value_status(value.value.as_ref()));
                 });
             }
         });
@@ -102,7 +102,10 @@ fn people(history: &History) -> String {
         at.as_ref().map_or_else(String::new, |at| from_proto(at).to_string())
     };
     let rows = history.values.iter().map(|value| {
-        let text = known(value).map_or_else(|| status(value).to_owned(), |value| value::text(&value));
+        let text = known(value).map_or_else(
+            || shape::value_status(value.value.as_ref()).to_owned(),
+            |value| value::text(&value),
+        );
         [time(&value.event_timestamp), text, time(&value.created_timestamp)]
     });
     let table = table(["true since", history.feature.as_str(), "learned"], rows);
@@ -114,13 +117,4 @@ fn people(history: &History) -> String {
 
 fn known(value: &FeatureValue) -> Option<Value> {
     value::from_proto(value.value.as_ref()?)
-}
-
-/// As an online read would call it.
-fn status(value: &FeatureValue) -> &'static str {
-    match value.value.as_ref().map(|value| matches!(value.kind, Some(Kind::NullValue(_)))) {
-        None => "NOT_FOUND",
-        Some(true) => "NULL_VALUE",
-        Some(false) => "PRESENT",
-    }
 }

@@ -3,12 +3,14 @@
 //! One file for each command; `output` is how all of them speak: tables for people, JSON with `--json`, errors that say
 //! what to do next, and an exit code that is 0 only when everything asked for was done.
 
+mod admin;
 mod apply;
 mod args;
 mod batch;
 mod catalogue;
 mod demo;
 mod events;
+mod explain;
 mod feature_file;
 mod file;
 mod get;
@@ -18,6 +20,7 @@ mod load;
 mod output;
 mod sets;
 mod shape;
+mod statistics;
 mod value;
 mod write;
 
@@ -54,14 +57,22 @@ enum Command {
     Events(events::EventsArgs),
     /// Values of one feature of one entity over time
     History(history::HistoryArgs),
+    /// Why a value is what it is: the row behind it, its age, its window and the events in it
+    Explain(explain::ExplainArgs),
     /// List what is registered
     Features(catalogue::FeaturesArgs),
-    /// Show one feature; make a version active or deprecate it
+    /// Show one feature, or how its values are spread; make a version active or deprecate it
     Feature(catalogue::FeatureArgs),
     /// List, show and pin feature sets
     Sets(sets::SetsArgs),
     /// Drop an entity from the caches; the next read comes from the durable store
     Invalidate(invalidate::InvalidateArgs),
+    /// How the event log and the backfills stand
+    Streams(admin::StreamsArgs),
+    /// List events that came when their windows were closed
+    Late(admin::LateArgs),
+    /// List records that could not be used
+    Dead(admin::DeadArgs),
 }
 
 /// The program's commands with all their help.
@@ -93,9 +104,13 @@ async fn run(command: Command) -> Result<()> {
         Command::Write(args) => write::write(args).await,
         Command::Events(args) => events::events(args).await,
         Command::History(args) => history::history(args).await,
+        Command::Explain(args) => explain::explain(args).await,
         Command::Features(args) => catalogue::features(args).await,
         Command::Feature(args) => catalogue::feature(args).await,
         Command::Sets(args) => sets::sets(args).await,
         Command::Invalidate(args) => invalidate::invalidate(args).await,
+        Command::Streams(args) => admin::streams(args).await,
+        Command::Late(args) => admin::late(args).await,
+        Command::Dead(args) => admin::dead(args).await,
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     feature::{Duration, Timestamp},
     wire::{
         json::JsonWriter,
-        proto::{self, Dtype, FeatureVersionStatus, RegistrationOutcome},
+        proto::{self, Dtype, FeatureVersionStatus, RegistrationOutcome, value::Kind},
     },
 };
 
@@ -73,6 +73,20 @@ pub(super) fn timestamp_or_null(w: &mut JsonWriter<'_>, timestamp: Option<Timest
         Some(timestamp) => w.timestamp(timestamp),
         None => w.null(),
     }
+}
+
+/// What an online read would call what a row holds, whatever its age.
+pub(super) fn value_status(value: Option<&proto::Value>) -> &'static str {
+    match value.map(|value| matches!(value.kind, Some(Kind::NullValue(_)))) {
+        None => "NOT_FOUND",
+        Some(true) => "NULL_VALUE",
+        Some(false) => "PRESENT",
+    }
+}
+
+/// A moment as tables show it.
+pub(super) fn moment_text(timestamp: Option<&prost_types::Timestamp>) -> String {
+    timestamp.map_or_else(|| "–".to_owned(), |at| from_proto(at).to_string())
 }
 
 /// In the largest unit that divides it.

@@ -106,23 +106,7 @@ pub(super) fn dtype(dtype: proto::Dtype) -> Option<Dtype> {
 /// How long ago, in its two largest units: `3d 4h`.
 pub(super) fn age(from: Timestamp, to: Timestamp) -> String {
     let micros = to.micros().saturating_sub(from.micros());
-    let Some(seconds) = Duration::from_micros(micros).map(|age| age.micros() / 1_000_000) else {
-        return "ahead".into();
-    };
-    let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
-    let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(3);
-    let mut rest = seconds;
-    let parts = units[first..].iter().take(2).map(|(size, unit)| {
-        let n = rest / size;
-        rest %= size;
-        (n, unit)
-    });
-    let shown: Vec<_> = parts
-        .enumerate()
-        .filter(|(i, (n, _))| *i == 0 || *n > 0)
-        .map(|(_, (n, unit))| format!("{n}{unit}"))
-        .collect();
-    shown.join(" ")
+    Duration::from_micros(micros).map_or_else(|| "ahead".into(), Duration::rough)
 }
 
 #[cfg(test)]

@@ -14,12 +14,14 @@
 //! # }
 //! ```
 
+mod admin;
 mod answer;
 mod error;
 mod stream;
 mod target;
 mod training;
 
+pub use admin::AdminGrpc;
 pub use answer::{OnlineAnswer, OnlineCell};
 pub use stream::{Acknowledged, EventWriter, RowWriter, StreamWriter};
 pub use target::Target;
@@ -27,7 +29,9 @@ pub use training::{SpinePieces, TrainingSet};
 
 use crate::{
     error::{Error, Result},
-    wire::proto::{self, feature_service_client::FeatureServiceClient},
+    wire::proto::{
+        self, admin_service_client::AdminServiceClient, feature_service_client::FeatureServiceClient,
+    },
 };
 use std::time::Duration;
 use tonic::{
@@ -56,6 +60,7 @@ const PAGE_SIZE: i32 = 1_000;
 #[derive(Clone, Debug)]
 pub struct Client {
     grpc: Grpc,
+    admin: AdminGrpc,
 }
 
 impl Client {
@@ -73,10 +78,12 @@ impl Client {
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let channel = endpoint.connect().await.map_err(|cause| error::unreachable(&target.url, &cause))?;
-        let grpc = FeatureServiceClient::with_interceptor(channel, credentials)
+        let grpc = FeatureServiceClient::with_interceptor(channel.clone(), credentials.clone())
             .max_decoding_message_size(ANSWER_BYTES_MAX)
             .max_encoding_message_size(ANSWER_BYTES_MAX);
-        Ok(Self { grpc })
+        let admin = AdminServiceClient::with_interceptor(channel, credentials)
+            .max_decoding_message_size(ANSWER_BYTES_MAX);
+        Ok(Self { grpc, admin })
     }
 
     /// The generated client, for what has no helper here.
@@ -233,6 +240,22 @@ impl Client {
         self.unary(request, async |mut grpc, request| grpc.get_feature_history(request).await).await
     }
 
+    /// How a feature's values are spread, by hour of event time.
+    pub async fn statistics(
+        &self,
+        request: proto::GetFeatureStatisticsRequest,
+    ) -> Result<proto::GetFeatureStatisticsResponse> {
+        self.unary(request, async |mut grpc, request| grpc.get_feature_statistics(request).await).await
+    }
+
+    /// Why a cell is what it is.
+    pub async fn explain(
+        &self,
+        request: proto::ExplainFeatureRequest,
+    ) -> Result<proto::ExplainFeatureResponse> {
+        self.unary(request, async |mut grpc, request| grpc.explain_feature(request).await).await
+    }
+
     /// Drops an entity from the caches.
     pub async fn invalidate(&self, request: proto::InvalidateCacheRequest) -> Result<bool> {
         let answer =
@@ -245,13 +268,18 @@ impl Client {
         message: A,
         call: impl AsyncFnOnce(Grpc, Request<A>) -> Result<Response<B>, Status>,
     ) -> Result<B> {
-        let mut request = Request::new(message);
-        request.set_timeout(CALL_TIMEOUT);
-        call(self.grpc(), request)
+        call(self.grpc(), timed(message))
             .await
             .map(Response::into_inner)
             .map_err(|status| error::from_status(&status))
     }
+}
+
+/// A unary request, which does not wait for ever.
+fn timed<A>(message: A) -> Request<A> {
+    let mut request = Request::new(message);
+    request.set_timeout(CALL_TIMEOUT);
+    request
 }
 
 /// Puts the key on every call.

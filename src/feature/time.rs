@@ -212,6 +212,21 @@ impl Duration {
         self.0
     }
 
+    /// For people, in its two largest units: `3d 4h`. What is less than a second is left out.
+    pub fn rough(self) -> String {
+        let seconds = self.0 / 1_000_000;
+        let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
+        let first = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(3);
+        let (size, unit) = units[first];
+        let mut text = format!("{}{unit}", seconds / size);
+        if let Some((next, unit)) = units.get(first + 1)
+            && seconds % size >= *next
+        {
+            text.push_str(&format!(" {}{unit}", seconds % size / next));
+        }
+        text
+    }
+
     pub const fn to_std(self) -> std::time::Duration {
         std::time::Duration::from_micros(self.0 as u64)
     }

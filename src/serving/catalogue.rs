@@ -59,12 +59,7 @@ impl Service {
             .filter(|feature| pages.after.as_ref().is_none_or(|after| position(feature) > *after))
             .collect();
         features.sort_by_cached_key(|feature| position(feature));
-        let more = features.len() > pages.size;
-        features.truncate(pages.size);
-        let next_page_token = match features.last() {
-            Some(last) if more => pages.token(&position(last)),
-            _ => String::new(),
-        };
+        let next_page_token = pages.cut(&mut features, |feature| position(feature));
         let entries = features.into_iter().map(|feature| self.entry(feature.clone())).collect();
         Ok(Page { entries, next_page_token })
     }

@@ -15,6 +15,14 @@ pub struct EntityName {
 }
 
 impl EntityName {
+    /// The id that stands for it in a log line; empty if it has none.
+    pub fn first(&self) -> &str {
+        match self.entities.first() {
+            Some((_, id)) if self.entity_id.is_empty() => id,
+            _ => &self.entity_id,
+        }
+    }
+
     /// Refuses ids that cannot be, both forms at once, and neither.
     pub(super) fn check(&self) -> Result<()> {
         match (self.entity_id.is_empty(), self.entities.is_empty()) {

@@ -69,12 +69,7 @@ impl Service {
         let snapshot = self.store.snapshot(std::slice::from_ref(&group)).await?;
         let scan = Scan { group, key, from, to, after, limit: pages.size + 1 };
         let mut rows = snapshot.scan(scan).await?;
-        let more = rows.len() > pages.size;
-        rows.truncate(pages.size);
-        let next_page_token = match rows.last() {
-            Some(last) if more => pages.token(&position(last)),
-            _ => String::new(),
-        };
+        let next_page_token = pages.cut(&mut rows, position);
         let value = |row: &StoredRow| HistoryValue {
             event_timestamp: row.event_timestamp,
             created: row.created,

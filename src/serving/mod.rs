@@ -1,8 +1,10 @@
 //! The use cases, one file each. Every one takes a [`Caller`](crate::access::Caller), so none can forget whose data it is.
 
+pub mod admin;
 pub mod catalogue;
 pub mod entity;
 pub mod events;
+pub mod explain;
 pub mod historical;
 pub mod history;
 pub mod invalidate;
@@ -12,6 +14,7 @@ pub mod online;
 pub mod page;
 pub mod register;
 pub mod sets;
+pub mod statistics;
 pub mod streams;
 pub mod write;
 

@@ -65,6 +65,17 @@ impl Pages {
         BASE64_URL_SAFE_NO_PAD.encode([&self.seal(position)[..], position].concat())
     }
 
+    /// Cuts what was read (one entry more than the page holds, if there are more) to the page, and makes the next one's
+    /// token.
+    pub(super) fn cut<T, P: AsRef<[u8]>>(&self, entries: &mut Vec<T>, position: impl Fn(&T) -> P) -> String {
+        let more = entries.len() > self.size;
+        entries.truncate(self.size);
+        match entries.last() {
+            Some(last) if more => self.token(position(last).as_ref()),
+            _ => String::new(),
+        }
+    }
+
     fn unseal(&self, token: &str) -> Option<Vec<u8>> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
         let (seal, position) = bytes.split_first_chunk::<SEAL_BYTES>()?;

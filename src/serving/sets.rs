@@ -77,12 +77,7 @@ impl Service {
             .filter(|set| pages.after.as_ref().is_none_or(|after| set.name.as_bytes() > after.as_slice()))
             .take(pages.size + 1)
             .collect();
-        let more = sets.len() > pages.size;
-        sets.truncate(pages.size);
-        let next_page_token = match sets.last() {
-            Some(last) if more => pages.token(last.name.as_bytes()),
-            _ => String::new(),
-        };
+        let next_page_token = pages.cut(&mut sets, |set| set.name.as_bytes());
         let entries = sets.into_iter().map(|set| SetEntry::new(&catalogue, set.clone())).collect();
         Ok(Page { entries, next_page_token })
     }

@@ -17,11 +17,13 @@ use arrow::{
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use statistics::{ColumnStatistics, StatisticsQuery};
 use std::sync::Arc;
 
 pub mod embedded;
 mod entity_rows;
 pub mod events;
+pub mod statistics;
 
 pub use entity_rows::{EntityRows, RowRef};
 
@@ -69,6 +71,13 @@ pub trait Snapshot: Send + Sync {
 
     /// Rows of one entity in one group in their order, oldest first.
     async fn scan(&self, scan: Scan) -> Result<Vec<StoredRow>>;
+
+    /// How the values of some columns of one group are spread, by hour of event time: one answer for each column.
+    ///
+    /// Corrected rows are left out, and so is what retention drops. All but the distinct entities of the total adds up
+    /// over hours, so a database may keep whole hours ready (a continuous aggregate over the newest row of each entity
+    /// and event timestamp) and look at rows only in the hours that the span cuts, and for that one count.
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Vec<ColumnStatistics>>;
 }
 
 /// One transaction of rows.

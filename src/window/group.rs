@@ -1,5 +1,6 @@
 //! Registrations: closed groups of windowed features.
 
+use super::{FieldValue, layout};
 use crate::feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,13 @@ pub enum Span {
     /// Those that end before this moment: the end of the first live window. Of that one itself the entities that have a
     /// row before it and none in it: nobody else can say that it is empty. These rows come at its close.
     Before(Timestamp),
+}
+
+impl WindowFeature {
+    /// Whether the column counts an event that holds this in the feature's field.
+    pub fn takes(&self, value: FieldValue<'_>) -> bool {
+        layout::class(self).is_none_or(|class| class.takes(value))
+    }
 }
 
 impl WindowGroup {

@@ -203,17 +203,28 @@ impl Layout {
     }
 }
 
+/// The values that a feature counts; None = every event.
+pub fn class(feature: &WindowFeature) -> Option<Class> {
+    match feature.function {
+        WindowFunction::Count if feature.field.is_none() => None,
+        WindowFunction::Count => Some(Class::Any),
+        WindowFunction::ApproxDistinct => Some(Class::Scalar),
+        WindowFunction::Mean
+        | WindowFunction::Stddev
+        | WindowFunction::Variance
+        | WindowFunction::Percentile { .. } => Some(Class::Float),
+        _ => Some(Class::of(feature.dtype)),
+    }
+}
+
 /// What the features of a group take.
 pub fn takes(features: &[WindowFeature], fields: &[usize]) -> Takes {
     let mut any = Vec::new();
     for (feature, field) in features.iter().zip(fields) {
-        let class = match feature.function {
-            WindowFunction::Count if feature.field.is_none() => return Takes::All,
-            WindowFunction::Count => Class::Any,
-            WindowFunction::ApproxDistinct => Class::Scalar,
-            _ => Class::of(feature.dtype),
-        };
-        any.push((*field, class));
+        match class(feature) {
+            None => return Takes::All,
+            Some(class) => any.push((*field, class)),
+        }
     }
     any.sort_unstable();
     any.dedup();

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    feature::{Cell, Round, Timestamp, json::JsonReader, status::CellStatus},
+    feature::{Cell, Round, json::JsonReader, status::CellStatus},
     serving::{
         entity::EntityName,
         history::{History, HistoryRequest},
@@ -50,11 +50,7 @@ pub fn history_to(history: History) -> proto::GetFeatureHistoryResponse {
 /// `?entity_id=&from=&to=`, or `?user=u1&merchant=m7` for a composite key.
 pub fn read_history(feature: String, query: Option<&str>) -> Result<(HistoryRequest, Int64Form)> {
     let mut query = Query::parse(query)?;
-    let mut time = |name| match query.take(name) {
-        Some(text) => Timestamp::parse(&text, Round::Up).map(Some).map_err(|why| Error::invalid(name, why)),
-        None => Ok(None),
-    };
-    let (from, to) = (time("from")?, time("to")?);
+    let (from, to) = (query.take_time("from", Round::Up)?, query.take_time("to", Round::Up)?);
     let int64 = match query.take("int64").as_deref() {
         None | Some("number") => Int64Form::Number,
         Some("string") => Int64Form::String,
@@ -134,11 +130,15 @@ pub fn write_invalidated() -> Vec<u8> {
     b"{\"invalidated\":true}".to_vec()
 }
 
-fn entity_from(entity_id: String, entities: impl IntoIterator<Item = (String, String)>) -> EntityName {
+pub(super) fn entity_from(
+    entity_id: String,
+    entities: impl IntoIterator<Item = (String, String)>,
+) -> EntityName {
     EntityName { entity_id, entities: entities.into_iter().collect() }
 }
 
-fn status(cell: &Cell) -> CellStatus {
+/// As an online read would call a row's cell, whatever its age.
+pub(super) fn status(cell: &Cell) -> CellStatus {
     match cell {
         Cell::LeftOut => CellStatus::NotFound,
         Cell::Null => CellStatus::NullValue,

@@ -1,7 +1,9 @@
 //! The wire: the only place that turns proto or JSON into vocabulary and back.
 
+pub mod admin;
 pub mod codec;
 pub mod events;
+pub mod explain;
 mod fields;
 pub mod historical;
 pub mod history;
@@ -10,6 +12,7 @@ mod lines;
 pub mod online;
 pub mod query;
 pub mod register;
+pub mod statistics;
 pub mod value;
 pub mod write;
 

@@ -2,6 +2,7 @@
 
 use crate::{
     error::{Error, Result},
+    feature::{Round, Timestamp},
     serving::page::PageRequest,
 };
 
@@ -36,6 +37,14 @@ impl Query {
             None | Some("false") => Ok(false),
             Some("true" | "") => Ok(true),
             Some(_) => Err(Error::invalid(name, "use true or false")),
+        }
+    }
+
+    /// Takes an RFC 3339 timestamp.
+    pub fn take_time(&mut self, name: &str, round: Round) -> Result<Option<Timestamp>> {
+        match self.take(name) {
+            Some(text) => Timestamp::parse(&text, round).map(Some).map_err(|why| Error::invalid(name, why)),
+            None => Ok(None),
         }
     }
 

@@ -5,6 +5,7 @@ use super::{
     Backend, TestTime,
     model::{Known, Model, ModelRow},
     rows::{Row, USER, batch, cells, commit, group},
+    statistics,
 };
 use larder::{
     feature::{Cell, Dtype, Duration, Element, GroupSchema, List, Timestamp, Value, entity::encode_key},
@@ -302,6 +303,9 @@ impl<B: Backend> Run<B> {
             }
         }
         for group in groups {
+            for span in [(-1_000, 1_000), (-2, 30), (7, 8), (20, 24)] {
+                statistics::check(snapshot, model, &self.keys, group, span).await;
+            }
             for (key, (from, limit)) in
                 self.keys.iter().zip([(0, 100), (10, 100), (-9, 3), (20, 1), (5, 2)].iter().cycle())
             {

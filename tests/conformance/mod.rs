@@ -8,6 +8,7 @@ mod log;
 mod model;
 mod promises;
 pub mod rows;
+mod statistics;
 mod streams;
 
 use larder::{

@@ -41,6 +41,7 @@ mod sides;
 mod snapshot;
 mod stage;
 mod state;
+mod statistics;
 mod tail;
 mod timeline;
 mod writer;

@@ -3,16 +3,20 @@
 use super::{
     Shared,
     as_of::{self, Search, View},
-    blocking,
+    blocking, statistics,
     timeline::Settled,
 };
 use crate::{
     error::Result,
     feature::{GroupSchema, Timestamp},
-    store::{AsOf, KnownAt, Picks, Scan, Snapshot, StoredRow},
+    store::{
+        AsOf, KnownAt, Picks, Scan, Snapshot, StoredRow,
+        statistics::{ColumnStatistics, StatisticsQuery},
+    },
 };
 use async_trait::async_trait;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 pub struct EmbeddedSnapshot {
     view: View,
@@ -52,6 +56,14 @@ impl Snapshot for EmbeddedSnapshot {
     async fn scan(&self, scan: Scan) -> Result<Vec<StoredRow>> {
         let view = self.view.clone();
         blocking(move || Ok(read(&view, &scan))).await
+    }
+
+    async fn statistics(&self, query: StatisticsQuery) -> Result<Vec<ColumnStatistics>> {
+        let view = self.view.clone();
+        let given_up = CancellationToken::new();
+        // A caller whose deadline is over drops this call: then the walk ends too.
+        let _waiting = given_up.clone().drop_guard();
+        blocking(move || statistics::statistics(&view, &query, &given_up)).await
     }
 }
 

@@ -1,0 +1,161 @@
+//! What administrators look at: how streams stand, and which records were not counted.
+//!
+//! The log is shared by all tenants. Whoever runs the server (scope operator) sees how partitions stand, which names
+//! nobody; whoever runs a tenant (scope admin) sees that tenant's backfills and records, and no other's.
+
+use super::{Service, catalogue::Page, page::PageRequest, streams::StreamStatus};
+use crate::{
+    access::{Caller, Scope},
+    error::{Error, Kind, Result},
+    feature::{GroupId, Timestamp, entity},
+    registry::Catalogue,
+    store::events::{DeadLetter, LateEvent, Place, SideQuery},
+    window::Ledger,
+};
+use std::collections::HashMap;
+
+/// A backfill as the caller's tenant sees it.
+#[derive(Clone, Debug)]
+pub struct Backfill {
+    pub partition: u32,
+    /// By name.
+    pub groups: Vec<String>,
+    pub next_offset: u64,
+    pub end_offset: u64,
+    /// The end of the first live window. None = not known, or that of another tenant's group.
+    pub joins_at: Option<Timestamp>,
+    pub done: bool,
+    /// None where the pass also counts for other tenants: their events are none of the caller's business.
+    pub ledger: Option<Ledger>,
+}
+
+/// Which late events to list; an empty part matches all.
+#[derive(Clone, Debug, Default)]
+pub struct LateFilter {
+    pub event_type: String,
+    pub entity_id: String,
+}
+
+/// An event that missed closed windows, with their groups by name.
+#[derive(Clone, Debug)]
+pub struct LateEntry {
+    pub event: LateEvent,
+    /// Aligned with `event.missed`.
+    pub groups: Vec<String>,
+}
+
+impl Service {
+    /// How every partition stands that is read here.
+    pub fn streams(&self, caller: &Caller) -> Result<Vec<StreamStatus>> {
+        caller.require(Scope::Operator)?;
+        Ok(self.events.streams.statuses())
+    }
+
+    /// Backfills of the caller's groups, under way and done.
+    pub fn backfills(&self, caller: &Caller) -> Result<Vec<Backfill>> {
+        caller.require(Scope::Admin)?;
+        let catalogue = self.registry.catalogue(caller);
+        let names = group_names(&catalogue);
+        let of_caller = self.events.streams.backfills().into_iter().filter_map(|status| {
+            let is_own = |(tenant, _): &&(_, GroupId)| *tenant == caller.tenant();
+            let groups: Vec<String> =
+                status.groups.iter().filter(is_own).map(|(_, group)| name(&names, *group)).collect();
+            let is_shared = groups.len() < status.groups.len();
+            (!groups.is_empty()).then(|| Backfill {
+                partition: status.partition,
+                groups,
+                next_offset: status.next_offset,
+                end_offset: status.end_offset,
+                joins_at: status.joins_at.filter(|_| status.groups.first().as_ref().is_some_and(is_own)),
+                done: status.done,
+                ledger: (!is_shared).then_some(status.ledger),
+            })
+        });
+        Ok(of_caller.collect())
+    }
+
+    /// A page of the caller's late events, by partition and offset.
+    pub async fn late_events(
+        &self,
+        caller: &Caller,
+        filter: &LateFilter,
+        page: &PageRequest,
+    ) -> Result<Page<LateEntry>> {
+        caller.require(Scope::Admin)?;
+        let LateFilter { event_type, entity_id } = filter;
+        for (text, field) in [(event_type, "event_type"), (entity_id, "entity_id")] {
+            if !text.is_empty() {
+                entity::check_id(text).map_err(|why| Error::invalid(field, why))?;
+            }
+        }
+        let pages = page.open(caller, &["late-events", event_type, entity_id])?;
+        let mut events = self
+            .events
+            .store
+            .late_events(SideQuery {
+                tenant: caller.tenant(),
+                after: pages.after.as_deref().map(read_position).transpose()?,
+                limit: pages.size + 1,
+                event_type: event_type.clone(),
+                entity_id: entity_id.clone(),
+            })
+            .await?;
+        let next_page_token = pages.cut(&mut events, |event| position(event.place));
+        let catalogue = self.registry.catalogue(caller);
+        let names = group_names(&catalogue);
+        let entry = |event: LateEvent| LateEntry {
+            groups: event.missed.iter().map(|missed| name(&names, missed.group)).collect(),
+            event,
+        };
+        Ok(Page { entries: events.into_iter().map(entry).collect(), next_page_token })
+    }
+
+    /// A page of the caller's records that could not be used, by partition and offset.
+    pub async fn dead_letters(&self, caller: &Caller, page: &PageRequest) -> Result<Page<DeadLetter>> {
+        caller.require(Scope::Admin)?;
+        let pages = page.open(caller, &["dead-letters"])?;
+        let mut letters = self
+            .events
+            .store
+            .dead_letters(SideQuery {
+                tenant: caller.tenant(),
+                after: pages.after.as_deref().map(read_position).transpose()?,
+                limit: pages.size + 1,
+                event_type: String::new(),
+                entity_id: String::new(),
+            })
+            .await?;
+        let next_page_token = pages.cut(&mut letters, |letter| position(letter.place));
+        Ok(Page { entries: letters, next_page_token })
+    }
+}
+
+fn group_names(catalogue: &Catalogue) -> HashMap<GroupId, &str> {
+    catalogue.groups().map(|entry| (entry.group.id, entry.group.name.as_str())).collect()
+}
+
+fn name(names: &HashMap<GroupId, &str>, group: GroupId) -> String {
+    // Groups are never removed; a replica may be asked before it has heard of one.
+    names.get(&group).map_or_else(|| format!("#{}", group.0), |name| (*name).to_owned())
+}
+
+fn position(place: Place) -> [u8; 12] {
+    let mut bytes = [0; 12];
+    bytes[..4].copy_from_slice(&place.partition.to_le_bytes());
+    bytes[4..].copy_from_slice(&place.offset.to_le_bytes());
+    bytes
+}
+
+fn read_position(bytes: &[u8]) -> Result<Place> {
+    let parts = bytes.split_first_chunk::<4>().and_then(|(partition, rest)| {
+        Some(Place {
+            partition: u32::from_le_bytes(*partition),
+            offset: u64::from_le_bytes(rest.try_into().ok()?),
+        })
+    });
+    // The seal was ours, so only another version of the server can have written it.
+    parts.ok_or_else(|| {
+        Error::new(Kind::InvalidArgument, "this page token is of another version; begin again")
+            .at("page_token")
+    })
+}

@@ -1,0 +1,303 @@
+//! The window behind a row, and what became of the entity's events in it.
+//!
+//! ```text
+//!   log partition of the entity   … e e e ┆ e e │ e …      found by the span of the window, as far as the log holds it
+//!                                  dropped┆     │ came after the row: pending
+//!   late table                    events whose closed windows are this one
+//! ```
+//!
+//! Events are judged again, in the order of `window::Aggregator`: dead, duplicate, late, unused, counted. Of duplicates
+//! only those are known whose first event lies in the same window.
+
+use super::ExplainedRow;
+use crate::{
+    access::Caller,
+    error::{Error, Kind, Result},
+    feature::{GroupId, Timestamp, Window, WindowFunction, definition::Feature},
+    registry::Catalogue,
+    serving::{Service, events::EventHead},
+    store::events::{Body, EventLog, FindRecords, LateEvent, Payload, Record, SideQuery, partition_of},
+    window::{FieldValue, MissedWindows, Options, WindowFeature},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+/// Bytes of the log that one explanation reads.
+const SCAN_BYTES_MAX: usize = 64 << 20;
+/// Bytes of the log that are read at once.
+const PIECE_BYTES: usize = 1 << 20;
+/// Late events of an entity that are looked at, and at once.
+const LATE_EVENTS_MAX: usize = 100_000;
+const LATE_PAGE: usize = 1_000;
+
+/// Decodes an event and hands out its head and what it holds in these fields; passes over what is no event.
+pub type ReadEvent = fn(&Payload, &[String], &mut dyn FnMut(&EventHead<'_>, &[FieldValue<'_>]));
+
+/// The window that gave a row, and the entity's events in it as far as the log still holds them.
+#[derive(Clone, Debug)]
+pub struct ExplainedWindow {
+    pub event_type: String,
+    pub function: WindowFunction,
+    /// None = every event counts.
+    pub field: Option<String>,
+    /// Inclusive.
+    pub start: Timestamp,
+    /// Exclusive; the row's event timestamp.
+    pub end: Timestamp,
+    /// The log still holds all that may lie in the window, and all of that was read.
+    pub complete: bool,
+    pub events_counted: u64,
+    pub events_late: u64,
+    pub events_duplicate: u64,
+    pub events_unused: u64,
+    /// Came after the row was emitted; its next emission counts them.
+    pub events_pending: u64,
+    /// Of the events counted.
+    pub first_event: Option<Timestamp>,
+    pub last_event: Option<Timestamp>,
+    /// Why some events could not be read.
+    pub unread: Option<String>,
+}
+
+impl Service {
+    pub(super) async fn explained_window(
+        &self,
+        caller: &Caller,
+        feature: &Feature,
+        window: &Window,
+        key: &str,
+        row: &ExplainedRow,
+        read_event: ReadEvent,
+    ) -> Result<ExplainedWindow> {
+        let end = row.event_timestamp;
+        let mut explained = ExplainedWindow {
+            event_type: window.event_type.clone(),
+            function: window.function,
+            field: window.field.clone(),
+            start: end.saturating_add(-window.size.micros()),
+            end,
+            complete: false,
+            events_counted: 0,
+            events_late: 0,
+            events_duplicate: 0,
+            events_unused: 0,
+            events_pending: 0,
+            first_event: None,
+            last_event: None,
+            unread: None,
+        };
+        let options = Options::default();
+        let mut count = Count {
+            entity: key,
+            entity_type: &feature.entity_type_name,
+            takers: takers(&self.registry.catalogue(caller), &window.event_type),
+            feature: WindowFeature {
+                function: window.function,
+                field: window.field.clone(),
+                dtype: feature.dtype,
+                allow_non_finite: feature.allow_non_finite,
+            },
+            row_offset: row.sequence,
+            late: HashSet::new(),
+            ids: HashMap::new(),
+            options,
+            explained: &mut explained,
+        };
+        let counted = self.count_events(caller, feature.group, &mut count, read_event).await;
+        match counted {
+            Ok(()) => {}
+            // The row is there and is explained, with or without its events.
+            Err(error) if matches!(error.kind, Kind::Unavailable | Kind::FailedPrecondition) => {
+                explained.unread = Some(error.message);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(explained)
+    }
+
+    async fn count_events(
+        &self,
+        caller: &Caller,
+        group: GroupId,
+        count: &mut Count<'_>,
+        read_event: ReadEvent,
+    ) -> Result<()> {
+        let log = &*self.events.log;
+        if log.partitions() == 0 {
+            return Err(Error::new(Kind::FailedPrecondition, "this server has no event log"));
+        }
+        let partition = partition_of(count.entity.as_bytes(), log.partitions());
+        self.find_late(caller, group, partition, count).await?;
+        let (start, end) = (count.explained.start, count.explained.end);
+        let fields: Vec<String> = count.feature.field.iter().cloned().collect();
+        let mut from = Some(log.bounds(partition).await?.start);
+        let mut bytes = 0;
+        while let Some(next) = from {
+            if bytes >= SCAN_BYTES_MAX {
+                count.explained.unread =
+                    Some(format!("an explanation reads {} MiB of the log at most", SCAN_BYTES_MAX >> 20));
+                return Ok(());
+            }
+            let query = FindRecords {
+                partition,
+                from: next,
+                event_from: start,
+                event_to: end,
+                bytes_max: PIECE_BYTES,
+            };
+            let found = log.find(query).await?;
+            for record in &found.records {
+                let Body::Event { tenant, payload } = &record.body else { continue };
+                let (Payload::Json(text) | Payload::Proto(text)) = payload;
+                bytes += text.len();
+                if *tenant == caller.tenant() {
+                    read_event(payload, &fields, &mut |head, values| count.add(record, head, values));
+                }
+            }
+            from = found.next;
+        }
+        // Asked last: what was dropped while the log was being read is missed.
+        count.explained.complete = count.explained.unread.is_none()
+            && holds_from(log, partition, start.saturating_add(-count.options.future_max.micros())).await?;
+        Ok(())
+    }
+
+    /// Late events of this window: the table has them all, the log perhaps not any more.
+    async fn find_late(
+        &self,
+        caller: &Caller,
+        group: GroupId,
+        partition: u32,
+        count: &mut Count<'_>,
+    ) -> Result<()> {
+        let end = count.explained.end;
+        let mut after = None;
+        for _ in 0..LATE_EVENTS_MAX / LATE_PAGE {
+            let query = SideQuery {
+                tenant: caller.tenant(),
+                after,
+                limit: LATE_PAGE,
+                event_type: count.explained.event_type.clone(),
+                entity_id: count.entity.to_owned(),
+            };
+            let page = self.events.store.late_events(query).await?;
+            for event in
+                page.iter().filter(|event| event.missed.iter().any(|missed| names(missed, group, end)))
+            {
+                count.explained.events_late += 1;
+                if event.place.partition == partition {
+                    count.late.insert(event.place.offset);
+                }
+            }
+            after = page.last().map(|event: &LateEvent| event.place);
+            if page.len() < LATE_PAGE {
+                return Ok(());
+            }
+        }
+        count.explained.unread = Some(format!("only {LATE_EVENTS_MAX} late events were looked at"));
+        Ok(())
+    }
+}
+
+/// Whether these closed windows hold the one of a group that ends then.
+fn names(missed: &MissedWindows, group: GroupId, end: Timestamp) -> bool {
+    missed.group == group
+        && (missed.first..=missed.last).contains(&end)
+        && (end.micros() - missed.first.micros()) % missed.slide.micros() == 0
+}
+
+/// Since when each entity type has had features over an event type: an event has to say which it means while there are
+/// several.
+fn takers(catalogue: &Catalogue, event_type: &str) -> Vec<Timestamp> {
+    let mut since: HashMap<&str, Timestamp> = HashMap::new();
+    let takes = |feature: &&std::sync::Arc<Feature>| {
+        feature.window.as_ref().is_some_and(|window| window.event_type == event_type)
+    };
+    for feature in catalogue.features().filter(takes) {
+        let known = since.entry(&feature.entity_type_name).or_insert(feature.created_at);
+        *known = feature.created_at.min(*known);
+    }
+    since.into_values().collect()
+}
+
+/// Whether nothing that was logged at or after a moment is gone from a partition.
+async fn holds_from(log: &dyn EventLog, partition: u32, moment: Timestamp) -> Result<bool> {
+    let bounds = log.bounds(partition).await?;
+    if bounds.start == 0 {
+        return Ok(true);
+    }
+    let oldest = log.read(partition, bounds.start, 1, Duration::ZERO).await?;
+    Ok(oldest.first().is_some_and(|record| record.log_time < moment))
+}
+
+/// Counts the events of one entity in one window.
+struct Count<'a> {
+    /// Its storage key, which is its id: events name entities by one id.
+    entity: &'a str,
+    entity_type: &'a str,
+    takers: Vec<Timestamp>,
+    feature: WindowFeature,
+    /// The record that caused the row: what came before it is in the row. The record itself is not, since what it makes
+    /// due ended before its own event.
+    row_offset: u64,
+    /// Offsets of events that missed the window.
+    late: HashSet<u64>,
+    /// Event ids, with the log time at which each was seen.
+    ids: HashMap<(Option<String>, String), Timestamp>,
+    options: Options,
+    explained: &'a mut ExplainedWindow,
+}
+
+impl Count<'_> {
+    /// Judges one event, in the order of the rules.
+    fn add(&mut self, record: &Record, head: &EventHead<'_>, values: &[FieldValue<'_>]) {
+        if head.entity_id != self.entity || self.is_dead(record, head) {
+            return;
+        }
+        let is_repeat = self.is_repeat(record, head);
+        let is_ours = head.event_type == *self.explained.event_type
+            && head.entity_type.as_ref().is_none_or(|name| *name == self.entity_type)
+            && (self.explained.start..self.explained.end).contains(&head.timestamp);
+        if !is_ours {
+            return;
+        }
+        let of = &mut *self.explained;
+        if is_repeat {
+            of.events_duplicate += 1;
+        } else if self.late.contains(&record.offset) {
+            // Counted already, from the table.
+        } else if !self.feature.takes(values.first().copied().unwrap_or(FieldValue::Missing)) {
+            of.events_unused += 1;
+        } else if record.offset >= self.row_offset {
+            of.events_pending += 1;
+        } else {
+            of.events_counted += 1;
+            of.first_event = Some(of.first_event.map_or(head.timestamp, |first| first.min(head.timestamp)));
+            of.last_event = of.last_event.max(Some(head.timestamp));
+        }
+    }
+
+    fn is_dead(&self, record: &Record, head: &EventHead<'_>) -> bool {
+        let is_ahead = head.timestamp > record.log_time.saturating_add(self.options.future_max.micros());
+        let takers = || self.takers.iter().filter(|since| **since <= record.log_time).count();
+        let lacks_type =
+            head.entity_type.is_none() && head.event_type == *self.explained.event_type && takers() > 1;
+        is_ahead || lacks_type
+    }
+
+    /// Whether its id was seen already, within the time that ids are remembered. Remembers it.
+    fn is_repeat(&mut self, record: &Record, head: &EventHead<'_>) -> bool {
+        let Some(id) = &head.event_id else { return false };
+        let key = (head.entity_type.as_deref().map(str::to_owned), id.as_ref().to_owned());
+        let remembered = record.log_time.saturating_add(-self.options.ids_for.micros());
+        match self.ids.get(&key) {
+            Some(seen) if *seen > remembered => true,
+            _ => {
+                self.ids.insert(key, record.log_time);
+                false
+            }
+        }
+    }
+}
