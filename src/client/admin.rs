@@ -55,8 +55,10 @@ impl Client {
         let mut all = Vec::new();
         let mut page_token = String::new();
         loop {
-            let request =
-                proto::ListDeadLettersRequest { page_size: page_size(limit.saturating_sub(all.len())), page_token };
+            let request = proto::ListDeadLettersRequest {
+                page_size: page_size(limit.saturating_sub(all.len())),
+                page_token,
+            };
             let page =
                 self.admin(request, async |mut grpc, request| grpc.list_dead_letters(request).await).await?;
             all.extend(page.dead_letters);
