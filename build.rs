@@ -3,12 +3,14 @@
 use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
-/// Messages whose server side is written by hand: `wire::online` and `wire::write` say why.
-const BY_HAND: [(&str, &str); 4] = [
+/// Messages whose server side is written by hand: `wire::online`, `wire::write` and `wire::events` say why.
+const BY_HAND: [(&str, &str); 6] = [
     (".larder.v1.GetOnlineFeaturesRequest", "crate::wire::online::Request"),
     (".larder.v1.GetOnlineFeaturesResponse", "crate::wire::online::Reply"),
     (".larder.v1.WriteFeaturesRequest", "crate::wire::write::Request"),
     (".larder.v1.StreamWriteFeaturesRequest", "crate::wire::write::Request"),
+    (".larder.v1.PublishEventsRequest", "crate::wire::events::Request"),
+    (".larder.v1.StreamPublishEventsRequest", "crate::wire::events::Request"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

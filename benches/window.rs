@@ -5,19 +5,19 @@
 //! ```
 //!
 //! Events lie within 10 minutes of event time, up to 30 s out of order, over 100 000 entities; each is the JSON text of
-//! `{entity_id, event_type, value, timestamp, metadata}`. `parse` reads the fields and the timestamp and does nothing else;
+//! `{entity_id, event_type, value, timestamp, metadata}`. `parse` decodes them as the reader of the log does,
+//! and does nothing else;
 //! `1m / 1m` and `5m / 1m` also sum `value` in windows of that size and slide, and take the rows; `saved` also encodes the
 //! state for a commit at every minute. The forms take turns; figures are medians of the rounds.
 
+use bytes::Bytes;
 use larder::{
-    feature::{Dtype, Duration, GroupId, Round, TenantId, Timestamp, WindowFunction},
-    window::{Aggregator, Event, FieldValue, Memory, Options, Position, Span, WindowFeature, WindowGroup},
+    feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction},
+    store::events::Payload,
+    window::{Aggregator, Event, Memory, Options, Position, Span, WindowFeature, WindowGroup},
+    wire::events::decode,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, IgnoredAny, Visitor},
-};
-use std::{borrow::Cow, fmt, hint::black_box, io::Write, time::Instant};
+use std::{hint::black_box, io::Write, time::Instant};
 
 const ENTITIES: u32 = 100_000;
 const ROUNDS: usize = 3;
@@ -74,7 +74,7 @@ fn main() {
 
 /// Events one after the other, and where each ends.
 struct Log {
-    text: Vec<u8>,
+    text: Bytes,
     ends: Vec<usize>,
 }
 
@@ -101,7 +101,7 @@ impl Log {
             .expect("memory takes all");
             ends.push(text.len());
         }
-        Self { text, ends }
+        Self { text: text.into(), ends }
     }
 
     fn run(&self, form: Form, events: usize) -> Outcome {
@@ -112,23 +112,26 @@ impl Log {
             aggregator.register(group(size, slide, functions), Span::Live).expect("a group");
             saves = saved;
         }
+        let names = ["value".to_owned()];
         let (mut start, mut minute) = (0, 0);
         for (offset, end) in self.ends[..events].iter().enumerate() {
-            let parsed: Parsed<'_> = serde_json::from_slice(&self.text[start..*end]).expect("an event");
-            let timestamp = Timestamp::parse(&parsed.timestamp, Round::Up).expect("a timestamp");
+            let payload = Payload::Json(self.text.slice(start..*end));
             start = *end;
+            let decoded = decode(&payload).expect("an event");
+            let mut values = Vec::with_capacity(1);
+            decoded.fields(&names, &mut values);
             if form == Form::Parse {
-                black_box((parsed, timestamp));
+                black_box((&decoded.head, &values));
                 continue;
             }
             let event = Event {
                 tenant: TENANT,
                 entity_type: None,
-                entity: &parsed.entity_id,
-                event_type: &parsed.event_type,
-                timestamp,
+                entity: &decoded.head.entity_id,
+                event_type: &decoded.head.event_type,
+                timestamp: decoded.head.timestamp,
                 event_id: None,
-                values: &[parsed.value],
+                values: &values,
             };
             let position = Position { offset: offset as u64, log_time: log_time(offset, self.ends.len()) };
             aggregator.event(position, &event).expect("room");
@@ -169,49 +172,4 @@ fn group(size: &str, slide: &str, functions: usize) -> WindowGroup {
         slide: duration(slide),
         features: [Sum, Mean, Min, Max, Last][..functions].iter().copied().map(feature).collect(),
     }
-}
-
-/// An event, borrowed from its text where that has no escapes.
-#[derive(Deserialize)]
-struct Parsed<'a> {
-    #[serde(borrow)]
-    entity_id: Cow<'a, str>,
-    #[serde(borrow)]
-    event_type: Cow<'a, str>,
-    #[serde(deserialize_with = "field")]
-    value: FieldValue<'a>,
-    #[serde(borrow)]
-    timestamp: Cow<'a, str>,
-    #[serde(rename = "metadata")]
-    _metadata: IgnoredAny,
-}
-
-fn field<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldValue<'de>, D::Error> {
-    struct Field;
-
-    impl<'de> Visitor<'de> for Field {
-        type Value = FieldValue<'de>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a number or text")
-        }
-
-        fn visit_i64<E: Error>(self, value: i64) -> Result<Self::Value, E> {
-            Ok(FieldValue::Int(value))
-        }
-
-        fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
-            Ok(i64::try_from(value).map_or(FieldValue::Float(value as f64), FieldValue::Int))
-        }
-
-        fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-            Ok(FieldValue::Float(value))
-        }
-
-        fn visit_borrowed_str<E: Error>(self, value: &'de str) -> Result<Self::Value, E> {
-            Ok(FieldValue::Text(value))
-        }
-    }
-
-    deserializer.deserialize_any(Field)
 }

@@ -16,6 +16,7 @@ use crate::{
         embedded::{EmbeddedStore, Options},
         events::{EventLog, StreamStore},
     },
+    stream::Aggregation,
 };
 use std::{
     fs,
@@ -44,6 +45,7 @@ pub struct Storage {
 /// A running server.
 pub struct App {
     service: Service,
+    aggregation: Aggregation,
     address: SocketAddr,
     metrics_address: Option<SocketAddr>,
     first_key: Option<ApiKeySecret>,
@@ -96,10 +98,18 @@ impl App {
         let limits = Arc::new(config.limits.clone());
         let events = Events::new(storage.log, storage.streams);
         let service = Service::new(registry, storage.durable, events, limits, clock);
+        let aggregation = Aggregation::start(&service, config.windows()).await?;
         let shared = Shared::new(service.clone(), config.http.clone(), config.log.online_sample);
         let stop = CancellationToken::new();
-        let mut app =
-            Self { service, address: config.listen, metrics_address: None, first_key, stop, servers: vec![] };
+        let mut app = Self {
+            service,
+            aggregation,
+            address: config.listen,
+            metrics_address: None,
+            first_key,
+            stop,
+            servers: vec![],
+        };
         let server = Server::bind(shared.clone(), Surface::Api, config.listen).await?;
         app.address = server.address();
         let metrics = match config.metrics_listen {
@@ -152,7 +162,7 @@ impl App {
         for server in self.servers {
             server.await.map_err(Error::internal)?;
         }
-        Ok(())
+        self.aggregation.stop().await
     }
 }
 

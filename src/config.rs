@@ -4,6 +4,7 @@
 
 use crate::{
     api::HttpSettings, feature::Duration, serving::Limits, store::embedded::Options, telemetry::LogSettings,
+    window,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -33,7 +34,28 @@ pub struct Config {
     pub http: HttpSettings,
     pub limits: Limits,
     pub store: StoreSettings,
+    pub events: EventSettings,
     pub log: LogSettings,
+}
+
+/// Settings of the event log and of windows, under `events:`.
+///
+/// The same log gives the same rows only under the same settings.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EventSettings {
+    /// Partitions of the embedded log; each is aggregated by a thread of its own. Fixed once events were taken in.
+    pub partitions: u32,
+    /// How long the embedded log keeps events, by the time they came in.
+    pub retention: Span,
+    /// How far the watermark stays behind the greatest event timestamp of a source: events that much late still count.
+    pub watermark_delay: Span,
+    /// How long an `event_id` is remembered.
+    pub ids_for: Span,
+    /// `event_id`s remembered at most, for each partition.
+    pub ids_max: usize,
+    /// Bytes of open windows, for each partition.
+    pub state_bytes_max: usize,
 }
 
 /// Settings of the embedded store, under `store:`.
@@ -72,6 +94,33 @@ impl Default for StoreSettings {
     }
 }
 
+impl Default for EventSettings {
+    fn default() -> Self {
+        let windows = window::Options::default();
+        Self {
+            partitions: 1,
+            retention: Span(Duration::from_secs(7 * 86_400)),
+            watermark_delay: Span(windows.watermark_delay),
+            ids_for: Span(windows.ids_for),
+            ids_max: windows.ids_max,
+            state_bytes_max: windows.bytes_max,
+        }
+    }
+}
+
+impl Config {
+    /// How windows are computed.
+    pub fn windows(&self) -> window::Options {
+        window::Options {
+            watermark_delay: self.events.watermark_delay.0,
+            future_max: self.limits.future_max.0,
+            ids_for: self.events.ids_for.0,
+            ids_max: self.events.ids_max,
+            bytes_max: self.events.state_bytes_max,
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -82,6 +131,7 @@ impl Default for Config {
             http: HttpSettings::default(),
             limits: Limits::default(),
             store: StoreSettings::default(),
+            events: EventSettings::default(),
             log: LogSettings::default(),
         }
     }

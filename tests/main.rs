@@ -5,5 +5,6 @@ mod cli;
 mod conformance;
 mod crash;
 mod promises;
+mod streams;
 mod support;
 mod transport;

@@ -60,6 +60,7 @@ pub(super) struct Notes {
     pub feature_count: AtomicU64,
     pub cells_read: AtomicU64,
     pub rows_written: AtomicU64,
+    pub events_published: AtomicU64,
     pub entity_id: OnceLock<String>,
 }
 
@@ -70,6 +71,7 @@ impl Notes {
             feature_count: AtomicU64::new(0),
             cells_read: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
+            events_published: AtomicU64::new(0),
             entity_id: OnceLock::new(),
         }
     }
@@ -144,6 +146,11 @@ impl Call {
     /// Notes that so many rows became durable.
     pub fn wrote(&self, rows: u64) {
         self.notes.rows_written.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Notes that so many events became durable.
+    pub fn published(&self, events: u64) {
+        self.notes.events_published.fetch_add(events, Ordering::Relaxed);
     }
 
     /// Notes whom the call is about, for the log. Only the first is kept.

@@ -200,10 +200,12 @@ fn is_stream(request: &Request<WatchedBody>, record: &Record) -> bool {
     };
     match (record.transport, request.uri().path()) {
         (Transport::Grpc, path) => {
-            matches!(record.verb, Verb::GetHistoricalFeatures | Verb::StreamWriteFeatures)
-                || path.starts_with("/grpc.")
+            matches!(
+                record.verb,
+                Verb::GetHistoricalFeatures | Verb::StreamWriteFeatures | Verb::StreamPublishEvents
+            ) || path.starts_with("/grpc.")
         }
-        (Transport::Rest, "/api/v1/features/batch" | "/api/v1/features/write") => {
+        (Transport::Rest, "/api/v1/features/batch" | "/api/v1/features/write" | "/api/v1/events") => {
             request.method() == Method::POST
                 && (!mentions(header::CONTENT_TYPE, "application/json")
                     || mentions(header::ACCEPT, "application/vnd.apache."))

@@ -11,7 +11,7 @@ use crate::{
     error::{Error, Kind},
     serving::page::PageRequest,
     wire::{
-        admin, explain, historical, history, online,
+        admin, events, explain, historical, history, online,
         proto::{self, *},
         register, statistics, write,
     },
@@ -160,17 +160,23 @@ impl FeatureService for Features {
         Ok(Response::new(outcomes.map_ok(write::stream_outcome_to).boxed()))
     }
 
-    async fn publish_events(&self, _: Request<PublishEventsRequest>) -> Answer<PublishEventsResponse> {
-        Err(Status::unimplemented("events"))
+    async fn publish_events(&self, request: Request<events::Request>) -> Answer<PublishEventsResponse> {
+        let (call, request) = Call::split(request)?;
+        let outcome = request.publish(&self.0.service, &call.caller).await?;
+        call.published(outcome.accepted);
+        Ok(Response::new(events::outcome_to(outcome)))
     }
 
     type StreamPublishEventsStream = AnswerStream<StreamPublishEventsResponse>;
 
     async fn stream_publish_events(
         &self,
-        _: Request<Streaming<StreamPublishEventsRequest>>,
+        request: Request<Streaming<events::Request>>,
     ) -> Answer<Self::StreamPublishEventsStream> {
-        Err(Status::unimplemented("events"))
+        let (call, requests) = Call::split(request)?;
+        let outcomes = events::publish_stream(self.0.service.clone(), call.caller.clone(), requests);
+        let outcomes = outcomes.inspect_ok(move |outcome| call.published(outcome.accepted));
+        Ok(Response::new(outcomes.map_ok(events::stream_outcome_to).boxed()))
     }
 
     async fn get_feature_history(

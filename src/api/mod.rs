@@ -51,10 +51,13 @@ pub struct Shared {
 impl Shared {
     /// `online_sample`: of so many frequent requests one is logged at `info`; 0 = none.
     pub fn new(service: Service, settings: HttpSettings, online_sample: u64) -> Arc<Self> {
+        let metrics = Metrics::new(verb::LABELS);
+        let streams = service.events.streams.clone();
+        metrics.watch_streams(move || streams.samples());
         Arc::new(Self {
             service,
             settings,
-            metrics: Arc::new(Metrics::new(verb::LABELS)),
+            metrics: Arc::new(metrics),
             draining: AtomicBool::new(false),
             online_sample,
             online_seen: AtomicU64::new(0),

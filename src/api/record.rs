@@ -52,6 +52,10 @@ impl Drop for Record {
         if rows > 0 {
             metrics.rows_written(rows);
         }
+        let events = read(|notes| notes.events_published.load(Ordering::Relaxed));
+        if events > 0 {
+            metrics.events_published(events);
+        }
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -62,6 +66,7 @@ impl Drop for Record {
                     entity_id = notes.and_then(|notes| notes.entity_id.get()).map(String::as_str),
                     feature_count = notes.map(|notes| notes.feature_count.load(Ordering::Relaxed)),
                     row_count = (rows > 0).then_some(rows),
+                    event_count = (events > 0).then_some(events),
                     duration_ms = took.as_micros() as f64 / 1e3,
                     "answered"
                 )
@@ -70,7 +75,11 @@ impl Drop for Record {
         match (self.code, verb) {
             (Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable, _) => line!(warn),
             (_, Verb::Other) | (Code::Unauthenticated, _) => line!(debug),
-            (_, Verb::GetOnlineFeatures | Verb::WriteFeatures) if !self.shared.is_sampled() => line!(debug),
+            (_, Verb::GetOnlineFeatures | Verb::WriteFeatures | Verb::PublishEvents)
+                if !self.shared.is_sampled() =>
+            {
+                line!(debug)
+            }
             _ => line!(info),
         }
     }

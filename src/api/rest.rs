@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    wire::{admin, explain, history, online, query::Query, register, statistics, write},
+    wire::{admin, events, explain, history, online, query::Query, register, statistics, write},
 };
 use axum::{
     Router,
@@ -36,6 +36,7 @@ pub(super) fn router(shared: &Arc<Shared>) -> Router {
         .route("/api/v1/feature-sets/{name}", get(get_feature_set).put(put_feature_set))
         .route("/api/v1/feature-sets", get(list_feature_sets))
         .route("/api/v1/features/write", post(write_features))
+        .route("/api/v1/events", post(publish_events))
         .route("/api/v1/features/{name}/history", get(get_feature_history))
         .route("/api/v1/features/{name}/statistics", get(get_feature_statistics))
         .route("/api/v1/features/explain", post(explain_feature).get(get_feature_called_explain))
@@ -143,6 +144,24 @@ async fn write_features(
     };
     call.wrote(outcome.accepted);
     Ok(json(write::write_outcome(&outcome, rejected)))
+}
+
+async fn publish_events(
+    call: Call,
+    State(shared): Api,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: AnyBody,
+) -> Answer {
+    let request = events::JsonRequest::new(query.as_deref(), idempotency_key(&headers)?)?;
+    let (service, caller) = (&shared.service, &call.caller);
+    let (outcome, rejected) = match body {
+        AnyBody::Json(body) => (request.publish(service, caller, &body).await?, 0),
+        AnyBody::Lines(pieces) => events::publish_lines(service, caller, pieces).await?,
+        AnyBody::Arrow(_) => return Err(unsupported(ARROW, "application/json or application/x-ndjson")),
+    };
+    call.published(outcome.accepted);
+    Ok(json(events::publish_outcome(&outcome, rejected)))
 }
 
 async fn get_feature_history(

@@ -54,8 +54,9 @@ verbs! {
 
 use Verb::*;
 
-/// Every path of REST with the verb it stands for. A streamed write is the write's path with lines in its body.
-pub(super) const ROUTES: [(Method, &str, Verb); 22] = [
+/// Every path of REST with the verb it stands for. Streamed writes and events come on
+/// the same paths, with lines in their bodies.
+pub(super) const ROUTES: [(Method, &str, Verb); 23] = [
     (Method::POST, "/api/v1/features/online", GetOnlineFeatures),
     (Method::POST, "/api/v1/features/online:packed", GetOnlineFeatures),
     (Method::POST, "/api/v1/features/batch", GetHistoricalFeatures),
@@ -67,6 +68,7 @@ pub(super) const ROUTES: [(Method, &str, Verb); 22] = [
     (Method::GET, "/api/v1/feature-sets/{name}", GetFeatureSet),
     (Method::GET, "/api/v1/feature-sets", ListFeatureSets),
     (Method::POST, "/api/v1/features/write", WriteFeatures),
+    (Method::POST, "/api/v1/events", PublishEvents),
     (Method::GET, "/api/v1/features/{name}/history", GetFeatureHistory),
     (Method::GET, "/api/v1/features/{name}/statistics", GetFeatureStatistics),
     (Method::POST, "/api/v1/features/explain", ExplainFeature),

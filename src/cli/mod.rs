@@ -9,12 +9,14 @@ mod args;
 mod batch;
 mod catalogue;
 mod demo;
+mod events;
 mod explain;
 mod feature_file;
 mod file;
 mod get;
 mod history;
 mod invalidate;
+mod load;
 mod output;
 mod sets;
 mod shape;
@@ -51,6 +53,8 @@ enum Command {
     Batch(Box<batch::BatchArgs>),
     /// Write the rows of a file
     Write(write::WriteArgs),
+    /// Send the events of a file, for windows to count
+    Events(events::EventsArgs),
     /// Values of one feature of one entity over time
     History(history::HistoryArgs),
     /// Why a value is what it is: the row behind it, its age, its window and the events in it
@@ -98,6 +102,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Get(args) => get::get(args).await,
         Command::Batch(args) => batch::batch(*args).await,
         Command::Write(args) => write::write(args).await,
+        Command::Events(args) => events::events(args).await,
         Command::History(args) => history::history(args).await,
         Command::Explain(args) => explain::explain(args).await,
         Command::Features(args) => catalogue::features(args).await,

@@ -17,15 +17,15 @@
 mod admin;
 mod answer;
 mod error;
+mod stream;
 mod target;
 mod training;
-mod writer;
 
 pub use admin::AdminGrpc;
 pub use answer::{OnlineAnswer, OnlineCell};
+pub use stream::{Acknowledged, EventWriter, RowWriter, StreamWriter};
 pub use target::Target;
 pub use training::{SpinePieces, TrainingSet};
-pub use writer::{Acknowledged, RowWriter};
 
 use crate::{
     error::{Error, Result},
@@ -177,7 +177,28 @@ impl Client {
 
     /// Opens a stream of writes that keeps up to `in_flight_max` requests unanswered.
     pub fn writer(&self, in_flight_max: usize) -> RowWriter {
-        RowWriter::open(self.grpc(), in_flight_max)
+        let mut grpc = self.grpc();
+        RowWriter::open(
+            in_flight_max,
+            move |requests| async move { grpc.stream_write_features(requests).await },
+        )
+    }
+
+    /// Takes events in; durable and judged when answered.
+    pub async fn publish(
+        &self,
+        request: proto::PublishEventsRequest,
+    ) -> Result<proto::PublishEventsResponse> {
+        self.unary(request, async |mut grpc, request| grpc.publish_events(request).await).await
+    }
+
+    /// Opens a stream of events that keeps up to `in_flight_max` requests unanswered.
+    pub fn event_writer(&self, in_flight_max: usize) -> EventWriter {
+        let mut grpc = self.grpc();
+        EventWriter::open(
+            in_flight_max,
+            move |requests| async move { grpc.stream_publish_events(requests).await },
+        )
     }
 
     /// The features of entities, as any request puts the question.

@@ -24,6 +24,8 @@ pub struct Catalogue {
     bare_names: HashMap<String, GroupId>,
     /// All versions of a feature, oldest first.
     versions: HashMap<(GroupId, String), Vec<Arc<Feature>>>,
+    /// By event type, those whose windowed features take it.
+    event_types: HashMap<String, Vec<EntityTypeId>>,
     /// By name, all versions, oldest first.
     sets: BTreeMap<String, Vec<Arc<FeatureSet>>>,
     plans: PlanCache,
@@ -86,6 +88,12 @@ impl Catalogue {
         for feature in this.features.values() {
             this.bare_names.entry(feature.name.clone()).or_insert(feature.group);
             this.versions.entry((feature.group, feature.name.clone())).or_default().push(feature.clone());
+            if let Some(window) = &feature.window {
+                let entity_types = this.event_types.entry(window.event_type.clone()).or_default();
+                if !entity_types.contains(&feature.entity_type) {
+                    entity_types.push(feature.entity_type);
+                }
+            }
         }
         for versions in this.versions.values_mut() {
             versions.sort_by_key(|feature| feature.version);
@@ -104,6 +112,12 @@ impl Catalogue {
     /// Every entity type, by name.
     pub fn entity_types(&self) -> impl Iterator<Item = &Arc<EntityType>> {
         self.entity_types.values()
+    }
+
+    /// The entity types whose windowed features take events of this type.
+    pub fn entity_types_of_events(&self, event_type: &str) -> impl Iterator<Item = &Arc<EntityType>> {
+        let ids = self.event_types.get(event_type).map_or(&[][..], Vec::as_slice);
+        ids.iter().filter_map(|id| self.entity_types_by_id.get(id))
     }
 
     pub fn group(&self, name: &str) -> Option<&GroupEntry> {

@@ -18,6 +18,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// How often a change is decided again when others come first.
 const CHANGE_ATTEMPTS_MAX: u32 = 16;
@@ -26,6 +27,8 @@ const CHANGE_ATTEMPTS_MAX: u32 = 16;
 pub struct Registry {
     store: Arc<dyn RegistryStore>,
     snapshot: ArcSwap<RegistrySnapshot>,
+    /// The revision of the snapshot in use.
+    revision: watch::Sender<u64>,
 }
 
 /// Everything registered at one revision.
@@ -40,7 +43,8 @@ impl Registry {
     /// Loads everything registered.
     pub async fn open(store: Arc<dyn RegistryStore>) -> Result<Self> {
         let snapshot = RegistrySnapshot::new(store.load().await?);
-        Ok(Self { store, snapshot: ArcSwap::from_pointee(snapshot) })
+        let revision = watch::Sender::new(snapshot.state.revision);
+        Ok(Self { store, snapshot: ArcSwap::from_pointee(snapshot), revision })
     }
 
     /// The caller that a key's text stands for.
@@ -73,6 +77,11 @@ impl Registry {
     /// The revision of the snapshot in use.
     pub fn revision(&self) -> u64 {
         self.snapshot.load().state.revision
+    }
+
+    /// Tells when another snapshot is in use, by its revision.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
     }
 
     /// Whether nobody was ever here.
@@ -146,6 +155,7 @@ impl Registry {
         self.snapshot.rcu(|current| {
             if fresh.state.revision > current.state.revision { fresh.clone() } else { current.clone() }
         });
+        self.revision.send_replace(self.revision());
         Ok(())
     }
 }

@@ -14,7 +14,8 @@ impl LastWritten {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&group).copied()
     }
 
-    pub(super) fn note(&self, groups: impl Iterator<Item = GroupId>, created: Timestamp) {
+    /// Rows of these groups were committed.
+    pub fn note(&self, groups: impl Iterator<Item = GroupId>, created: Timestamp) {
         let mut newest = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for group in groups {
             let at = newest.entry(group).or_insert(created);

@@ -10,11 +10,13 @@ use crate::{
     error::{Error, Result},
     feature::{GroupId, TenantId, Timestamp},
     store::events::Place,
-    window::{Judgement, Ledger, Memory},
+    telemetry::StreamSample,
+    window::{DeadReason, Judgement, Ledger, Memory},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::watch;
 
@@ -53,12 +55,13 @@ pub enum Verdict {
 }
 
 /// How often producers' events were judged how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JudgedCounts {
     pub unused: u64,
     pub late: u64,
     pub duplicate: u64,
-    pub dead: u64,
+    /// By position among the places asked for, and why; None = it could not be decoded.
+    pub dead: Vec<(usize, Option<DeadReason>)>,
 }
 
 /// How one partition stands.
@@ -74,10 +77,12 @@ pub struct StreamStatus {
     pub log_time: Option<Timestamp>,
     pub ledger: Ledger,
     pub memory: Memory,
-    /// How far event time lies behind log time: of the source that lies furthest behind, in microseconds.
+    /// Since the start of this process: rows made durable, and rows that retention had no room for.
     pub rows_committed: u64,
     pub rows_dropped: u64,
+    /// Since the start of this process: commits, and how long they took together.
     pub commits: u64,
+    pub commit_time: Duration,
     /// Why it does not go on.
     pub stalled: Option<String>,
 }
@@ -171,6 +176,11 @@ impl Streams {
         self.partitions.iter().map(|partition| partition.status().clone()).collect()
     }
 
+    /// What metrics show of each partition.
+    pub fn samples(&self) -> Vec<StreamSample> {
+        self.statuses().iter().map(StreamStatus::sample).collect()
+    }
+
     /// Puts how a backfill stands, by its partition and first group.
     pub fn set_backfill(&self, status: BackfillStatus) {
         let mut backfills = self.backfills.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,33 +198,65 @@ impl Streams {
     }
 }
 
+impl StreamStatus {
+    fn sample(&self) -> StreamSample {
+        let Ledger { dead, duplicate, late, unused, counted } = self.ledger;
+        StreamSample {
+            partition: self.partition,
+            lag: self.end_offset.saturating_sub(self.next_offset),
+            events: [
+                ("counted", counted),
+                ("unused", unused),
+                ("late", late),
+                ("duplicate", duplicate),
+                ("dead", dead),
+            ],
+            rows: self.rows_committed,
+            rows_dropped: self.rows_dropped,
+            commits: self.commits,
+            commit_time: self.commit_time,
+            entities: self.memory.entities as u64,
+            panes: self.memory.panes as u64,
+            state_bytes: self.memory.bytes as u64,
+            is_stalled: self.stalled.is_some(),
+        }
+    }
+}
+
 impl Hold {
     /// Waits until the records are judged, and counts how.
     pub async fn judged(self, places: &[Place]) -> Result<JudgedCounts> {
         let mut counts = JudgedCounts::default();
-        for place in places {
-            let partition = &self.streams.partitions[place.partition as usize];
-            let verdict = match partition.verdict(place.offset)? {
-                Some(verdict) => verdict,
-                None => {
-                    let mut next = partition.next.subscribe();
-                    loop {
-                        if let Some(verdict) = partition.verdict(place.offset)? {
-                            break verdict;
-                        }
-                        next.changed().await.map_err(Error::internal)?;
+        let mut first = 0;
+        // One look for each run of places in a partition: mostly all of them.
+        for run in places.chunk_by(|a, b| a.partition == b.partition && a.offset < b.offset) {
+            let partition = &self.streams.partitions[run[0].partition as usize];
+            partition.wait_until_judged(run[run.len() - 1].offset).await?;
+            let judged = partition.judged();
+            for (position, place) in (first..).zip(run) {
+                match judged.verdict(place.offset) {
+                    Some(verdict) => counts.add(position, verdict),
+                    None => {
+                        return Err(Error::internal("a verdict was forgotten while somebody waited for it"));
                     }
                 }
-            };
-            match verdict {
-                Verdict::Event(Judgement::Counted) | Verdict::Tick => {}
-                Verdict::Event(Judgement::Unused) => counts.unused += 1,
-                Verdict::Event(Judgement::Late) => counts.late += 1,
-                Verdict::Event(Judgement::Duplicate) => counts.duplicate += 1,
-                Verdict::Event(Judgement::Dead(_)) | Verdict::Dead => counts.dead += 1,
             }
+            first += run.len();
         }
         Ok(counts)
+    }
+}
+
+impl JudgedCounts {
+    fn add(&mut self, position: usize, verdict: Verdict) {
+        match verdict {
+            Verdict::Event(Judgement::Counted) | Verdict::Tick => {}
+            Verdict::Event(Judgement::Unused) => self.unused += 1,
+            Verdict::Event(Judgement::Late) => self.late += 1,
+            Verdict::Event(Judgement::Duplicate) => self.duplicate += 1,
+            Verdict::Event(Judgement::Dead(reason)) => self.dead.push((position, Some(reason))),
+            Verdict::Dead => self.dead.push((position, None)),
+        }
     }
 }
 
@@ -242,14 +284,24 @@ impl Partition {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// None = not judged yet.
-    fn verdict(&self, offset: u64) -> Result<Option<Verdict>> {
-        let judged = self.judged();
-        if offset >= judged.next() {
-            return judged.stalled.clone().map_or(Ok(None), |error| Err(durable_but(error)));
+    async fn wait_until_judged(&self, offset: u64) -> Result<()> {
+        if self.is_judged(offset)? {
+            return Ok(());
         }
-        let at = offset.checked_sub(judged.first).and_then(|at| usize::try_from(at).ok());
-        Ok(at.and_then(|at| judged.verdicts.get(at)).copied())
+        let mut next = self.next.subscribe();
+        while !self.is_judged(offset)? {
+            next.changed().await.map_err(Error::internal)?;
+        }
+        Ok(())
+    }
+
+    fn is_judged(&self, offset: u64) -> Result<bool> {
+        let judged = self.judged();
+        match &judged.stalled {
+            _ if offset < judged.next() => Ok(true),
+            Some(error) => Err(durable_but(error.clone())),
+            None => Ok(false),
+        }
     }
 }
 
@@ -258,12 +310,17 @@ impl Judged {
         self.first + self.verdicts.len() as u64
     }
 
+    fn verdict(&self, offset: u64) -> Option<Verdict> {
+        let at = usize::try_from(offset.checked_sub(self.first)?).ok()?;
+        self.verdicts.get(at).copied()
+    }
+
     /// Forgets what no hold can ask for.
     fn trim(&mut self) {
         let needed = self.holds.first_key_value().map_or(self.next(), |(from, _)| *from);
-        while self.first < needed && self.verdicts.pop_front().is_some() {
-            self.first += 1;
-        }
+        let over = needed.saturating_sub(self.first).min(self.verdicts.len() as u64);
+        self.verdicts.drain(..over as usize);
+        self.first += over;
     }
 }
 
@@ -297,7 +354,7 @@ mod tests {
         let places = [at(5), at(6), at(7)];
         assert_eq!(
             hold.judged(&places).await.unwrap(),
-            JudgedCounts { late: 2, dead: 1, ..JudgedCounts::default() }
+            JudgedCounts { late: 2, dead: vec![(2, None)], ..JudgedCounts::default() }
         );
         assert_eq!(streams.partitions[0].judged().verdicts.len(), 0);
     }

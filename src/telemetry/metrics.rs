@@ -31,7 +31,7 @@ pub struct Labels {
 /// All metrics of one server.
 pub struct Metrics {
     registry: Registry,
-    _provider: SdkMeterProvider,
+    provider: SdkMeterProvider,
     labels: Labels,
     duration: Histogram<f64>,
     /// By transport and verb.
@@ -39,11 +39,29 @@ pub struct Metrics {
     counts: Arc<Counts>,
 }
 
+/// How one partition of the event log stands.
+#[derive(Clone, Debug)]
+pub struct StreamSample {
+    pub partition: u32,
+    pub lag: u64,
+    /// Events by what became of them.
+    pub events: [(&'static str, u64); 5],
+    pub rows: u64,
+    pub rows_dropped: u64,
+    pub commits: u64,
+    pub commit_time: Duration,
+    pub entities: u64,
+    pub panes: u64,
+    pub state_bytes: u64,
+    pub is_stalled: bool,
+}
+
 struct Counts {
     /// By transport, verb and code.
     requests: Vec<AtomicU64>,
     cells_read: AtomicU64,
     rows_written: AtomicU64,
+    events_published: AtomicU64,
     connections: AtomicI64,
     connections_refused: AtomicU64,
 }
@@ -65,6 +83,7 @@ impl Metrics {
             requests: (0..series * labels.codes.len()).map(|_| AtomicU64::new(0)).collect(),
             cells_read: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
+            events_published: AtomicU64::new(0),
             connections: AtomicI64::new(0),
             connections_refused: AtomicU64::new(0),
         });
@@ -109,6 +128,7 @@ impl Metrics {
         };
         counter("feature.reads", "Cells of online answers and training sets", |counts| &counts.cells_read);
         counter("feature.writes", "Rows made durable", |counts| &counts.rows_written);
+        counter("event.publishes", "Events made durable", |counts| &counts.events_published);
         counter("api.connections.refused", "Connections closed because too many were open", |counts| {
             &counts.connections_refused
         });
@@ -118,7 +138,66 @@ impl Metrics {
             .with_description("Open connections")
             .with_callback(move |observer| observer.observe(seen.connections.load(Ordering::Relaxed), &[]))
             .build();
-        Self { registry, _provider: provider, labels, duration, duration_labels, counts }
+        Self { registry, provider, labels, duration, duration_labels, counts }
+    }
+
+    /// Shows how partitions of the event log stand, as `read` tells at each scrape.
+    pub fn watch_streams(&self, read: impl Fn() -> Vec<StreamSample> + Send + Sync + 'static) {
+        let (meter, read) = (self.provider.meter("larder"), Arc::new(read));
+        let partition = |sample: &StreamSample| KeyValue::new("partition", i64::from(sample.partition));
+        let seen = read.clone();
+        meter
+            .u64_observable_counter("stream.events")
+            .with_description("Events of the log, each judged once")
+            .with_callback(move |observer| {
+                for sample in seen() {
+                    for (judgement, count) in sample.events {
+                        observer.observe(count, &[partition(&sample), KeyValue::new("judgement", judgement)]);
+                    }
+                }
+            })
+            .build();
+        let seen = read.clone();
+        meter
+            .f64_observable_counter("stream.commit.duration")
+            .with_unit("s")
+            .with_description("Time that commits of windows took together; divide by their number")
+            .with_callback(move |observer| {
+                seen().iter().for_each(|sample| {
+                    observer.observe(sample.commit_time.as_secs_f64(), &[partition(sample)]);
+                });
+            })
+            .build();
+        let counter = |name, description, value: fn(&StreamSample) -> u64| {
+            let seen = read.clone();
+            meter
+                .u64_observable_counter(name)
+                .with_description(description)
+                .with_callback(move |observer| {
+                    seen().iter().for_each(|sample| observer.observe(value(sample), &[partition(sample)]));
+                })
+                .build();
+        };
+        counter("stream.rows", "Rows of windows made durable", |sample| sample.rows);
+        counter("stream.rows.dropped", "Rows of windows before what is kept", |sample| sample.rows_dropped);
+        counter("stream.commits", "Commits of windows", |sample| sample.commits);
+        let gauge = |name, description, value: fn(&StreamSample) -> u64| {
+            let seen = read.clone();
+            meter
+                .u64_observable_gauge(name)
+                .with_description(description)
+                .with_callback(move |observer| {
+                    seen().iter().for_each(|sample| observer.observe(value(sample), &[partition(sample)]));
+                })
+                .build();
+        };
+        gauge("stream.lag.records", "Records of the log that are not judged yet", |sample| sample.lag);
+        gauge("stream.entities", "Entities with open windows", |sample| sample.entities);
+        gauge("stream.panes", "Pairs of entity and pane", |sample| sample.panes);
+        gauge("stream.state.bytes", "Memory of open windows", |sample| sample.state_bytes);
+        gauge("stream.stalled", "1 = the partition does not go on; the log says why", |sample| {
+            u64::from(sample.is_stalled)
+        });
     }
 
     /// Counts an answered request, by the positions of its labels.
@@ -136,6 +215,11 @@ impl Metrics {
     /// Counts rows that became durable.
     pub fn rows_written(&self, rows: u64) {
         self.counts.rows_written.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Counts events that became durable.
+    pub fn events_published(&self, events: u64) {
+        self.counts.events_published.fetch_add(events, Ordering::Relaxed);
     }
 
     /// Counts a connection until the guard is dropped.
@@ -187,6 +271,7 @@ mod tests {
             r#"larder_api_request_duration_seconds_bucket{transport="rest",verb="a",le="0.05"} 1"#,
             "larder_feature_reads_total 7",
             "larder_feature_writes_total 0",
+            "larder_event_publishes_total 0",
             "larder_api_connections 1",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");

@@ -6,4 +6,4 @@ mod logs;
 mod metrics;
 
 pub use logs::{LogFormat, LogSettings, init_logs};
-pub use metrics::{Connection, Labels, Metrics};
+pub use metrics::{Connection, Labels, Metrics, StreamSample};

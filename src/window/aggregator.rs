@@ -190,6 +190,12 @@ impl Aggregator {
         Some(Timestamp::from_stored(group.first * group.group.slide.micros()))
     }
 
+    /// The end of the first window that is not a group's own any more, if it was registered with [`Span::Before`].
+    pub fn ends_before(&self, group: GroupId) -> Option<Timestamp> {
+        let group = self.group(group).filter(|group| group.before != ALL_ENDS)?;
+        Some(Timestamp::from_stored(group.before * group.group.slide.micros()))
+    }
+
     /// Whether every window of the groups registered with [`Span::Before`] is closed: then backfill is complete.
     pub fn is_backfilled(&self) -> bool {
         self.stores().all(|store| {

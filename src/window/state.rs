@@ -98,6 +98,12 @@ impl Aggregator {
         Ok(aggregator)
     }
 
+    /// The part of a save that [`Aggregator::needs`] looks at.
+    pub fn head_of(save: &[u8]) -> &[u8] {
+        let length = save.get(1..5).and_then(|length| length.try_into().ok()).map_or(0, u32::from_le_bytes);
+        save.get(..5 + length as usize).unwrap_or(save)
+    }
+
     /// Whether a save but the newest one still holds anything that counts.
     pub fn needs(&self, save: &[u8]) -> Result<bool> {
         let header = open(save)?.0;

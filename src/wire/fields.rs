@@ -10,6 +10,32 @@ pub(super) enum Field<'a> {
     Bytes(&'a [u8]),
 }
 
+/// Hands over every field of a message.
+pub(super) fn each_field<'a>(
+    mut message: &'a [u8],
+    mut take: impl FnMut(u64, Field<'a>) -> Result<()>,
+) -> Result<()> {
+    while !message.is_empty() {
+        let (number, field) = take_field(&mut message)?;
+        take(number, field)?;
+    }
+    Ok(())
+}
+
+/// A message's field of type bool.
+pub(super) fn flag(message: &[u8], wanted: u64) -> Result<bool> {
+    let mut given = false;
+    each_field(message, |number, field| {
+        if let Field::Varint(value) = field
+            && number == wanted
+        {
+            given = value != 0;
+        }
+        Ok(())
+    })?;
+    Ok(given)
+}
+
 /// Takes one field off the front: its number and its content.
 #[inline]
 pub(super) fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Field<'a>)> {

@@ -8,6 +8,7 @@ mod fields;
 pub mod historical;
 pub mod history;
 pub mod json;
+mod lines;
 pub mod online;
 pub mod query;
 pub mod register;

@@ -51,6 +51,7 @@ fn every_command_explains_itself() {
         "get",
         "batch",
         "write",
+        "events",
         "history",
         "features",
         "feature",

@@ -14,6 +14,7 @@ fn options(time: &TestTime, retention: Option<Duration>) -> Options {
         memtable_bytes_max: 4_000,
         segment_bytes_min: 400,
         latest_bytes_max: 64 * 2_000,
+        partitions: 3,
         ..Options::default()
     }
 }

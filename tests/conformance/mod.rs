@@ -4,15 +4,20 @@
 
 mod backends;
 mod history;
+mod log;
 mod model;
 mod promises;
 pub mod rows;
 mod statistics;
+mod streams;
 
 use larder::{
     clock::Clock,
     feature::{Duration, Timestamp},
-    store::{DurableStore, RegistryStore},
+    store::{
+        DurableStore, RegistryStore,
+        events::{EventLog, StreamStore},
+    },
 };
 use std::sync::{
     Arc,
@@ -21,7 +26,7 @@ use std::sync::{
 
 /// A kind of store under test.
 pub trait Backend: Sized {
-    type Store: DurableStore + RegistryStore;
+    type Store: DurableStore + RegistryStore + EventLog + StreamStore;
 
     /// A fresh store that tells the time by `time`, with history of this length, as small as it can be set so that
     /// little data exercises every part.
@@ -59,7 +64,7 @@ impl TestTime {
 macro_rules! conformance {
     ($name:ident, $backend:ty) => {
         mod $name {
-            use super::{history, promises};
+            use super::{history, log, promises};
 
             #[test]
             fn random_histories_give_the_models_answers() {
@@ -99,6 +104,26 @@ macro_rules! conformance {
             #[tokio::test]
             async fn the_registry_keeps_order_and_revision() {
                 promises::registry::<$backend>().await;
+            }
+
+            #[test]
+            fn the_log_holds_what_the_model_holds() {
+                log::run::<$backend>();
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn appends_keep_their_order() {
+                log::appends_keep_their_order::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn log_time_never_runs_back() {
+                log::log_time_never_runs_back::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn old_events_leave() {
+                log::old_events_leave::<$backend>().await;
             }
         }
     };

@@ -7,7 +7,7 @@ use super::{EntityTypeDeclaration, Outcome, Registered, Registration, check, con
 use crate::{
     error::{Error, Kind, Result},
     feature::{
-        Duration, EntityTypeId, FeatureId, GroupId, TenantId, Timestamp, Window,
+        Duration, EntityTypeId, FeatureId, GroupId, TenantId, Timestamp, Window, WindowStart,
         definition::{EntityType, Feature, FeatureDefinition, Group, VersionStatus},
     },
     registry::{Catalogue, RegistrySnapshot, newest_active},
@@ -147,12 +147,19 @@ impl<'a> Draft<'a> {
     /// Finds the group of each set of new windowed features: the one given, else the first feature's name.
     fn name_windowed_groups(&mut self, definitions: &[FeatureDefinition]) -> Result<()> {
         let mut given: HashMap<WindowSource, &String> = HashMap::new();
+        let mut starts: HashMap<WindowSource, WindowStart> = HashMap::new();
         for (i, definition) in definitions.iter().enumerate() {
             let Some(window) = &definition.window else { continue };
             if self.known_windowed(definition).is_some() {
                 continue;
             }
+            self.check_counted(definition).map_err(|error| error.within(format_args!("features[{i}]")))?;
             let source = source(definition, window);
+            if *starts.entry(source.clone()).or_insert(window.start) != window.start {
+                let message = "windowed features of one source and window form one group, which has one start; \
+                               register those with another start in a call of their own";
+                return Err(Error::invalid(format!("features[{i}].window.start"), message));
+            }
             self.windowed.entry(source.clone()).or_insert_with(|| definition.name.clone());
             let Some(group) = &definition.group else { continue };
             let first = *given.entry(source).or_insert(group);
@@ -165,6 +172,21 @@ impl<'a> Draft<'a> {
         }
         self.windowed.extend(given.into_iter().map(|(source, group)| (source, group.clone())));
         Ok(())
+    }
+
+    /// Events bear one entity id, so they can only feed entity types with one key.
+    fn check_counted(&self, definition: &FeatureDefinition) -> Result<()> {
+        match self.entity_type(&definition.entity_type) {
+            Some(known) if known.keys.len() > 1 => {
+                let message = format!(
+                    "events bear one entity_id, and the entity type {:?} has {} keys; windowed features need a type with one",
+                    known.name,
+                    known.keys.len()
+                );
+                Err(Error::invalid("entity_type", message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The group of a windowed feature that is registered already. Left out, the group is the one its name belongs to.

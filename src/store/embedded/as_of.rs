@@ -11,7 +11,7 @@
 
 use super::{
     gather::{self, Picked},
-    memtable::Rows,
+    memtable::{RecentRow, Rows},
     prepare::Interned,
     segment::{Cursor, Segment},
     state::{GroupState, State},
@@ -40,8 +40,8 @@ pub const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 pub struct View {
     pub state: Arc<State>,
-    /// Rows of memtables with a greater `created` came later.
-    pub created_max: i64,
+    /// Rows of memtables that a later commit brought are not seen.
+    pub last_commit: u64,
 }
 
 /// A chosen row: of a segment, or (source = number of segments) of the rows taken out of memtables.
@@ -153,7 +153,7 @@ fn pick_group(view: &View, query: &AsOf, read: &GroupRead, part: &Part) -> PartP
 }
 
 /// The rows of one key in one memtable.
-pub type Recent<'m> = &'m [Arc<StoredRow>];
+pub type Recent<'m> = &'m [RecentRow];
 
 /// The rows of a key in each memtable that has some.
 pub fn recent_rows<'m>(memtables: &'m [RwLockReadGuard<'_, Rows>], key: &str, recent: &mut Vec<Recent<'m>>) {
@@ -205,15 +205,15 @@ impl<'a> Search<'a> {
     /// memtables.
     pub fn newest<'m>(&mut self, time: i64, recent: &[Recent<'m>]) -> Option<(i64, Found<'m>)> {
         let created_max = match self.known_at {
-            KnownAt::Snapshot => self.view.created_max,
-            KnownAt::At(moment) => self.view.created_max.min(moment.micros()),
-            KnownAt::Row => self.view.created_max.min(time),
+            KnownAt::Snapshot => i64::MAX,
+            KnownAt::At(moment) => moment.micros(),
+            KnownAt::Row => time,
         };
         let (event, found) = self.newest_known(time, created_max, recent)?;
         match self.view.state.retention_bound {
             // Of what was dropped only the newest row is left, whether or not it is dropped already.
             Some(bound) if event < bound => {
-                let (event, found) = self.newest_known(bound - 1, self.view.created_max, recent)?;
+                let (event, found) = self.newest_known(bound - 1, i64::MAX, recent)?;
                 let (_, created, _) = self.order(found);
                 (event <= time && created <= created_max).then_some((event, found))
             }
@@ -223,7 +223,7 @@ impl<'a> Search<'a> {
 
     /// The same by its place in the order, whatever retention drops.
     pub fn newest_order(&mut self, time: i64, recent: &[Recent<'_>]) -> Option<Order> {
-        self.newest_known(time, self.view.created_max, recent).map(|(_, found)| self.order(found))
+        self.newest_known(time, i64::MAX, recent).map(|(_, found)| self.order(found))
     }
 
     fn newest_known<'m>(
@@ -234,8 +234,11 @@ impl<'a> Search<'a> {
     ) -> Option<(i64, Found<'m>)> {
         let mut best: Option<(i64, Found<'m>)> = None;
         for rows in recent {
-            let end = rows.partition_point(|row| row.event_timestamp.micros() <= time);
-            if let Some(row) = rows[..end].iter().rev().find(|row| row.created.micros() <= created_max) {
+            let end = rows.partition_point(|recent| recent.row.event_timestamp.micros() <= time);
+            let is_known = |recent: &&RecentRow| {
+                recent.commit <= self.view.last_commit && recent.row.created.micros() <= created_max
+            };
+            if let Some(RecentRow { row, .. }) = rows[..end].iter().rev().find(is_known) {
                 self.keep_newer(&mut best, row.event_timestamp.micros(), Found::InMemory(row));
             }
         }
@@ -290,7 +293,7 @@ pub fn latest(group: &GroupState, key: &str) -> Option<Arc<StoredRow>> {
     let mut newest: Option<Arc<StoredRow>> = None;
     for memtable in group.memtables() {
         let rows = memtable.read();
-        let Some(row) = rows.get(key).and_then(|rows| rows.last()) else { continue };
+        let Some(RecentRow { row, .. }) = rows.get(key).and_then(|rows| rows.last()) else { continue };
         if newest.as_ref().is_none_or(|newest| newest.order() < row.order()) {
             newest = Some(row.clone());
         }

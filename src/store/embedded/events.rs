@@ -1,64 +1,108 @@
 //! The event log, and what its readers keep.
 
-use super::{EmbeddedStore, stopped};
+use super::{
+    EmbeddedStore, coming,
+    log::{self, PartitionedLog},
+    manifest::Manifest,
+    prepare::{self, PreparedBatch},
+    readers::{self, ReaderChanges},
+    stopped,
+    timeline::Streams,
+    writer::{Request, StreamRequest},
+};
 use crate::{
     error::Result,
+    feature::Timestamp,
     store::events::{
-        Claim, DeadLetter, EventLog, FindRecords, Found, LateEvent, LogBounds, NewRecord, Place, ReaderId,
-        ReaderState, Record, SideQuery, StreamCommit, StreamStore,
+        Claim, DeadLetter, EventLog, FindRecords, Found, LateEvent, LogBounds, NewRecord, Place, Purpose,
+        ReaderId, ReaderState, Record, SideQuery, StreamCommit, StreamStore,
     },
 };
 use async_trait::async_trait;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
+use tokio::sync::oneshot;
 
 #[async_trait]
 impl EventLog for EmbeddedStore {
     fn partitions(&self) -> u32 {
-        1
+        self.shared.log.partitions()
     }
 
-    async fn append(&self, _: Vec<NewRecord>) -> Result<Vec<Place>> {
-        Err(stopped())
+    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Place>> {
+        self.shared.log.append(records).await
     }
 
-    async fn tick(&self, _: u32) -> Result<()> {
-        Err(stopped())
+    async fn tick(&self, partition: u32) -> Result<()> {
+        self.shared.log.tick(partition).await
     }
 
-    async fn read(&self, _: u32, _: u64, _: usize, _: Duration) -> Result<Vec<Record>> {
-        Err(stopped())
+    async fn read(&self, partition: u32, from: u64, bytes_max: usize, wait: Duration) -> Result<Vec<Record>> {
+        log::read(&self.shared, partition, from, bytes_max, wait).await
     }
 
-    async fn bounds(&self, _: u32) -> Result<LogBounds> {
-        Err(stopped())
+    async fn bounds(&self, partition: u32) -> Result<LogBounds> {
+        self.shared.log.bounds(partition)
     }
 
-    async fn find(&self, _: FindRecords) -> Result<Found> {
-        Err(stopped())
+    async fn find(&self, query: FindRecords) -> Result<Found> {
+        log::find(&self.shared, query).await
     }
 }
 
 #[async_trait]
 impl StreamStore for EmbeddedStore {
-    async fn claim(&self, _: ReaderId) -> Result<Claim> {
-        Err(stopped())
+    async fn claim(&self, reader: ReaderId) -> Result<Claim> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Claim(reader, reply)).await?;
+        answer.await.map_err(|_| stopped())?
     }
 
-    async fn commit_stream(&self, _: StreamCommit) -> Result<()> {
-        Err(stopped())
+    async fn commit_stream(&self, mut commit: StreamCommit) -> Result<()> {
+        let of_rows = commit.rows.iter().map(|rows| prepare::bytes(&rows.rows.keys, &rows.rows.columns));
+        let bytes = of_rows.sum::<usize>() + readers::bytes(&commit);
+        let room = self.room(bytes).await?;
+        let parts = coming(bytes, move || {
+            let rows = std::mem::take(&mut commit.rows).into_iter();
+            let batches = rows.map(|rows| PreparedBatch::of_stream(rows, commit.created)).collect();
+            (batches, ReaderChanges::new(commit))
+        });
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Stream(Box::new(StreamRequest { parts, reply, room }))).await?;
+        answer.await.map_err(|_| stopped())?
     }
 
-    fn settled(&self, _: u32, _: u64) {}
+    fn settled(&self, partition: u32, next_offset: u64) {
+        self.shared.published.timeline().streams.settle(partition, next_offset);
+    }
 
     async fn readers(&self) -> Result<Vec<ReaderState>> {
-        Err(stopped())
+        self.blocking(|shared| shared.manifest.readers()).await
     }
 
-    async fn late_events(&self, _: SideQuery) -> Result<Vec<LateEvent>> {
-        Err(stopped())
+    async fn late_events(&self, query: SideQuery) -> Result<Vec<LateEvent>> {
+        self.blocking(move |shared| shared.manifest.late_events(&query)).await
     }
 
-    async fn dead_letters(&self, _: SideQuery) -> Result<Vec<DeadLetter>> {
-        Err(stopped())
+    async fn dead_letters(&self, query: SideQuery) -> Result<Vec<DeadLetter>> {
+        self.blocking(move |shared| shared.manifest.dead_letters(&query)).await
     }
+}
+
+/// Finds where the live reader of each partition stands: records from there on may still cause rows, and stay.
+pub fn recover(manifest: &Manifest, log: &PartitionedLog, streams: &mut Streams) -> Result<()> {
+    let live = manifest.readers()?.into_iter().filter(|state| state.reader.purpose == Purpose::Live);
+    let next_offsets: HashMap<u32, u64> =
+        live.map(|state| (state.reader.partition, state.next_offset)).collect();
+    for partition in 0..log.partitions() {
+        let next = next_offsets.get(&partition).copied().unwrap_or(0);
+        let bounds = log.bounds(partition)?;
+        let unsettled = if next < bounds.end {
+            log.log_time_at(partition, next)?.map(|log_time| (next, log_time))
+        } else {
+            None
+        };
+        log.keep_from(partition, next);
+        streams.add(bounds.end, bounds.log_time.map(Timestamp::micros), unsettled);
+    }
+    Ok(())
 }

@@ -1,18 +1,16 @@
 //! The engine's tables: what is durable beside the segments, and the transactions that keep both in step.
 
 use super::{
+    engine::{Engine, corrupted},
+    readers::{self, ReaderChanges},
     segment::SegmentMeta,
-    storage_error,
     tail::{self, KeyedRow},
 };
 use crate::{
     error::{Error, Kind, Result},
     feature::{Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema},
 };
-use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
-    backends::InMemoryBackend,
-};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 use std::{path::Path, sync::Arc};
 
@@ -39,11 +37,10 @@ const META_FORMAT: &str = "format";
 const META_SETTLED: &str = "settled_reserved";
 const META_RETENTION: &str = "retention_bound";
 
-/// The engine, and which of its writes must reach the disk.
+/// The engine with the store's tables.
 #[derive(Debug)]
 pub struct Manifest {
-    pub(super) engine: Database,
-    durable: bool,
+    engine: Engine,
 }
 
 /// Everything that a start needs.
@@ -51,7 +48,7 @@ pub struct Manifest {
 pub struct Recovered {
     pub groups: Vec<GroupSchema>,
     pub segments: Vec<SegmentMeta>,
-    pub tail: Vec<(GroupId, u64, i64, Vec<KeyedRow>)>,
+    pub tail: Vec<(GroupId, u64, Vec<KeyedRow>)>,
     pub settled_reserved: Option<i64>,
     pub retention_bound: Option<i64>,
 }
@@ -63,6 +60,8 @@ pub struct Changes {
     pub tail: Vec<(GroupId, u64, Vec<u8>)>,
     pub segments: Vec<SegmentMeta>,
     pub answers: Vec<StoredAnswer>,
+    /// What readers of the event log changed, in their order.
+    pub readers: Vec<ReaderChanges>,
     /// Records of the tail that segments now hold: of this group, up to this commit.
     pub flushed: Option<(GroupId, u64)>,
     /// Segments that others replace.
@@ -90,39 +89,17 @@ struct GroupRecord {
 impl Manifest {
     /// Opens or makes the engine's file. A second process is refused.
     pub fn open(path: &Path) -> Result<Self> {
-        let engine = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => Error::new(
-                Kind::FailedPrecondition,
-                format!(
-                    "{} is in use by another process; stop that one, or give this one another data directory",
-                    path.display()
-                ),
-            ),
-            error => storage_error("open", path.display(), error),
-        })?;
-        Self::prepare(Self { engine, durable: true })
-    }
-
-    /// The engine on something that behaves like a file.
-    #[cfg(test)]
-    pub fn with_backend(backend: impl redb::StorageBackend) -> Result<Self> {
-        let engine = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(|error| storage_error("open", "the engine", error))?;
-        Self::prepare(Self { engine, durable: true })
+        Self::prepare(Engine::open(path, CACHE_BYTES)?)
     }
 
     pub fn in_memory() -> Result<Self> {
-        let engine = Database::builder()
-            .set_cache_size(1 << 20)
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(|error| storage_error("make", "the engine", error))?;
-        Self::prepare(Self { engine, durable: false })
+        Self::prepare(Engine::in_memory()?)
     }
 
-    fn prepare(self) -> Result<Self> {
-        self.write(|txn| {
+    /// Makes what is missing in an engine, and refuses one of another format.
+    pub fn prepare(engine: Engine) -> Result<Self> {
+        engine
+            .write(|txn| {
             let mut meta = txn.open_table(META)?;
             let format = meta.get(META_FORMAT)?.map(|format| format.value());
             match format {
@@ -136,6 +113,7 @@ impl Manifest {
             txn.open_table(IDEMPOTENCY)?;
             txn.open_table(IDEMPOTENCY_BY_AGE)?;
             super::registry::prepare(txn)?;
+            readers::prepare(txn)?;
             Ok(Ok(()))
         })?
         .map_err(|format| {
@@ -146,26 +124,16 @@ impl Manifest {
                 ),
             )
         })?;
-        Ok(self)
+        Ok(Self { engine })
     }
 
     /// Runs one transaction and commits it; durable when this returns, where there is a disk.
     pub fn write<T>(&self, body: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T> {
-        let run = || -> Result<T, redb::Error> {
-            let mut txn = self.engine.begin_write()?;
-            if !self.durable {
-                txn.set_durability(Durability::None)?;
-            }
-            let result = body(&txn)?;
-            txn.commit()?;
-            Ok(result)
-        };
-        run().map_err(|error| storage_error("write to", "the store", error))
+        self.engine.write(body)
     }
 
-    pub fn read<T>(&self, body: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error>) -> Result<T> {
-        let run = || -> Result<T, redb::Error> { body(&self.engine.begin_read()?) };
-        run().map_err(|error| storage_error("read", "the store", error))
+    pub fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T> {
+        self.engine.read(body)
     }
 
     pub fn recover(&self) -> Result<Recovered> {
@@ -184,9 +152,8 @@ impl Manifest {
             for entry in txn.open_table(TAIL)?.iter()? {
                 let (key, bytes) = entry?;
                 let (group, commit) = key.value();
-                let (created, rows) =
-                    tail::decode(bytes.value()).ok_or_else(|| corrupted("a record of the tail"))?;
-                found.tail.push((GroupId(group), commit, created, rows));
+                let rows = tail::decode(bytes.value()).ok_or_else(|| corrupted("a record of the tail"))?;
+                found.tail.push((GroupId(group), commit, rows));
             }
             Ok(found)
         })
@@ -201,7 +168,7 @@ impl Manifest {
                     stored.insert(group.id.0, encode_group(group).as_slice())?;
                 }
             }
-            if !changes.tail.is_empty() && self.durable {
+            if !changes.tail.is_empty() && self.engine.durable {
                 let mut tail = txn.open_table(TAIL)?;
                 for (group, commit, record) in &changes.tail {
                     tail.insert((group.0, *commit), record.as_slice())?;
@@ -223,13 +190,16 @@ impl Manifest {
             if let Some(bound) = changes.retention_bound {
                 txn.open_table(META)?.insert(META_RETENTION, bound)?;
             }
+            for changes in &changes.readers {
+                readers::put(txn, changes)?;
+            }
             put_answers(txn, &changes.answers)
         })
     }
 
     /// Makes sure that settled times up to `until` are remembered.
     pub fn reserve_settled(&self, until: i64) -> Result<()> {
-        if !self.durable {
+        if !self.engine.durable {
             return Ok(());
         }
         self.write(|txn| {
@@ -297,8 +267,4 @@ fn decode_group(id: GroupId, bytes: &[u8]) -> Result<GroupSchema, redb::Error> {
     let record: GroupRecord = rmp_serde::from_slice(bytes).map_err(corrupted)?;
     let columns = record.columns.into_iter().map(|(name, dtype)| ColumnSchema { name, dtype }).collect();
     Ok(GroupSchema { id, entity_type: record.entity_type, windowed: record.windowed, columns })
-}
-
-pub(super) fn corrupted(what: impl ToString) -> redb::Error {
-    redb::Error::Corrupted(what.to_string())
 }

@@ -64,9 +64,7 @@ impl Medium {
     /// Makes new names in the directory durable.
     pub fn sync_directory(&self) -> Result<()> {
         let Medium::Directory(dir) = self else { return Ok(()) };
-        File::open(dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|error| storage_error("sync", dir.display(), error))
+        sync(dir)
     }
 
     /// Removes a segment that the manifest does not name (any more). Readers keep what they have mapped. Failing is
@@ -118,6 +116,13 @@ impl Write for SegmentFile {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Makes names in a directory durable.
+pub fn sync(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|error| storage_error("sync", dir.display(), error))
 }
 
 fn segment_path(dir: &Path, id: u64) -> PathBuf {

@@ -12,10 +12,17 @@ const ROW_OVERHEAD: usize = 96;
 const KEY_OVERHEAD: usize = 96;
 
 /// The rows of each key in order (event, created, sequence).
-pub type Rows = HashMap<Box<str>, Vec<Arc<StoredRow>>>;
+pub type Rows = HashMap<Box<str>, Vec<RecentRow>>;
 
-/// The recent rows of one group. They are only ever added, and every commit has a greater `created`: a reader that
-/// keeps to `created` ≤ the moment it began has a consistent view without copying anything.
+/// A row and the commit that brought it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecentRow {
+    pub row: Arc<StoredRow>,
+    pub commit: u64,
+}
+
+/// The recent rows of one group. They are only ever added, and every commit has a greater number: a reader that keeps to
+/// the commits up to the one last published when it began has a consistent view without copying anything.
 #[derive(Debug, Default)]
 pub struct Memtable {
     rows: RwLock<Rows>,
@@ -37,10 +44,11 @@ impl Memtable {
         self.rows.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn insert<'a>(&self, rows: impl Iterator<Item = (&'a str, Arc<StoredRow>)>) {
+    pub fn insert<'a>(&self, rows: impl Iterator<Item = (&'a str, RecentRow)>) {
         let mut all = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0;
-        for (key, row) in rows {
+        for (key, recent) in rows {
+            let row = &recent.row;
             bytes += row.values.len() + ROW_OVERHEAD;
             let of_key = match all.get_mut(key) {
                 Some(of_key) => of_key,
@@ -50,19 +58,20 @@ impl Memtable {
                 }
             };
             let at = match of_key.last() {
-                Some(last) if last.order() > row.order() => {
-                    of_key.partition_point(|other| other.order() < row.order())
+                Some(last) if last.row.order() > row.order() => {
+                    of_key.partition_point(|other| other.row.order() < row.order())
                 }
                 _ => of_key.len(),
             };
-            of_key.insert(at, row);
+            of_key.insert(at, recent);
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }
 
 /// The newest row at exactly `event`, of one key's rows.
-pub fn newest_at(rows: &[Arc<StoredRow>], event: i64) -> Option<&Arc<StoredRow>> {
-    let end = rows.partition_point(|row| row.event_timestamp.micros() <= event);
-    rows[..end].last().filter(|row| row.event_timestamp.micros() == event)
+pub fn newest_at(rows: &[RecentRow], event: i64) -> Option<&StoredRow> {
+    let end = rows.partition_point(|recent| recent.row.event_timestamp.micros() <= event);
+    let newest = rows[..end].last().map(|recent| &*recent.row);
+    newest.filter(|row| row.event_timestamp.micros() == event)
 }

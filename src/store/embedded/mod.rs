@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! DIR/larder.redb        the engine: registry, recent rows (the write-ahead tail), idempotency keys, and the manifest
+//! DIR/events.redb        the event log (see `log`)
 //! DIR/segments/*.arrow   immutable history, one group each, named by the manifest (see `segment`)
 //!
 //! write ─> queue ─> writer ─┬─ small: tail record ──> memtable ──(flusher)──> segment ──(compactor)──> larger segment
@@ -16,11 +17,13 @@
 mod as_of;
 mod background;
 mod compact;
+mod engine;
 mod events;
 mod flush;
 mod gather;
 mod judge;
 mod latest;
+mod log;
 mod manifest;
 mod medium;
 mod memtable;
@@ -30,32 +33,40 @@ mod packing;
 #[cfg(test)]
 mod power_loss;
 mod prepare;
+mod readers;
 mod registry;
 mod segment;
 mod segment_writer;
+mod sides;
 mod snapshot;
+mod stage;
 mod state;
 mod statistics;
 mod tail;
+mod timeline;
 mod writer;
 
 pub use options::Options;
 
 use self::{
     background::Handle,
+    engine::Engine,
     latest::{LatestCache, Miss},
+    log::PartitionedLog,
     manifest::Manifest,
     medium::Medium,
+    memtable::RecentRow,
     prepare::PreparedBatch,
     segment::Segment,
     snapshot::EmbeddedSnapshot,
-    state::{GroupState, Published, State, Timeline},
-    writer::{CommitRequest, Request, Sorted},
+    state::{GroupState, Published, State},
+    timeline::Timeline,
+    writer::{Coming, CommitRequest, Request},
 };
 use crate::{
     error::{Error, Result},
     feature::{EntityTypeId, GroupId, GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, RowRef, Snapshot},
+    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, RowRef, Snapshot, StoredRow},
 };
 use async_trait::async_trait;
 use std::{
@@ -67,16 +78,18 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Requests that may wait for the writer.
 const QUEUE_MAX: usize = 4_096;
 /// Bytes of rows that may wait for the writer; callers wait for room.
 const QUEUE_KIB_MAX: usize = 512 * 1024;
 /// Batches up to this size are sorted where they arrive.
-const SORT_INLINE_KIB: usize = 64;
+const SORT_INLINE_BYTES: usize = 64 * 1024;
+/// The event log keeps its newest blobs in memory itself.
+const EVENTS_CACHE_BYTES: usize = 16 << 20;
 /// How far ahead settled times are made durable: one sync a second, however many snapshots.
 const SETTLED_AHEAD_MICROS: i64 = 1_000_000;
 /// How often the flusher looks by itself, after an attempt that failed.
@@ -96,6 +109,7 @@ struct Shared {
     options: Options,
     manifest: Manifest,
     medium: Medium,
+    log: PartitionedLog,
     published: Published,
     latest: LatestCache,
     next_segment: AtomicU64,
@@ -111,16 +125,20 @@ impl EmbeddedStore {
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self> {
         let directory = directory.as_ref();
         let medium = Medium::directory(&directory.join("segments"))?;
-        Self::start(Manifest::open(&directory.join("larder.redb"))?, medium, options)
+        let manifest = Manifest::open(&directory.join("larder.redb"))?;
+        let events = Engine::open(&directory.join("events.redb"), EVENTS_CACHE_BYTES)?;
+        medium::sync(directory)?;
+        Self::start(manifest, events, medium, options)
     }
 
     /// A store that is gone when it is dropped.
     pub fn in_memory(options: Options) -> Result<Self> {
-        Self::start(Manifest::in_memory()?, Medium::Memory, options)
+        Self::start(Manifest::in_memory()?, Engine::in_memory()?, Medium::Memory, options)
     }
 
-    fn start(manifest: Manifest, medium: Medium, options: Options) -> Result<Self> {
-        let shared = Arc::new(Shared::recover(manifest, medium, options)?);
+    fn start(manifest: Manifest, events: Engine, medium: Medium, options: Options) -> Result<Self> {
+        let log = PartitionedLog::open(events, options.partitions)?;
+        let shared = Arc::new(Shared::recover(manifest, log, medium, options)?);
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let flusher = Arc::new(Handle::default());
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
@@ -139,12 +157,27 @@ impl EmbeddedStore {
         };
         let compact = {
             let shared = shared.clone();
-            move || shared.compactor.run(compact::EVERY, |whole| compact::compact_all(&shared, whole))
+            move || {
+                let mut sides_at = Instant::now();
+                shared.compactor.run(compact::EVERY, |whole| {
+                    compact::compact_all(&shared, whole)?;
+                    if whole || Instant::now() >= sides_at {
+                        sides_at = Instant::now() + sides::REMOVE_EVERY;
+                        sides::remove_outdated(&shared)?;
+                    }
+                    Ok(())
+                })
+            }
+        };
+        let append = {
+            let shared = shared.clone();
+            move || log::run(&shared)
         };
         let threads = vec![
             spawn("larder-writer", Box::new(writer))?,
             spawn("larder-flusher", Box::new(flush))?,
             spawn("larder-compactor", Box::new(compact))?,
+            spawn("larder-events", Box::new(append))?,
         ];
         Ok(Self {
             shared,
@@ -166,12 +199,21 @@ impl EmbeddedStore {
     pub async fn compact(&self) -> Result<()> {
         let (reply, answer) = oneshot::channel();
         self.shared.compactor.ask([reply]);
-        answer.await.map_err(|_| stopped())?
+        let (removed_reply, removed) = oneshot::channel();
+        self.shared.log.remove_outdated(removed_reply)?;
+        answer.await.map_err(|_| stopped())??;
+        removed.await.map_err(|_| stopped())?
     }
 
     async fn send(&self, request: Request) -> Result<()> {
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
         queue.send(request).await.map_err(|_| stopped())
+    }
+
+    /// Waits until so many bytes may wait for the writer.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let kib = (1 + bytes / 1024).min(QUEUE_KIB_MAX) as u32;
+        self.room.clone().acquire_many_owned(kib).await.map_err(|_| stopped())
     }
 
     /// Runs `body` where blocking is allowed.
@@ -187,6 +229,7 @@ impl EmbeddedStore {
 impl Drop for EmbeddedStore {
     fn drop(&mut self) {
         self.queue = None;
+        self.shared.log.stop();
         let mut threads = self.threads.drain(..);
         if let Some(writer) = threads.next() {
             let _ = writer.join();
@@ -206,21 +249,11 @@ impl fmt::Debug for EmbeddedStore {
 #[async_trait]
 impl DurableStore for EmbeddedStore {
     async fn commit(&self, commit: Commit) -> Result<Committed> {
-        let kib = 1 + commit.batches.iter().map(prepare::bytes).sum::<usize>() / 1024;
-        let room = self.room.clone().acquire_many_owned(kib.min(QUEUE_KIB_MAX) as u32).await;
-        let room = room.map_err(|_| stopped())?;
+        let bytes = commit.batches.iter().map(|batch| prepare::bytes(&batch.keys, &batch.columns)).sum();
+        let room = self.room(bytes).await?;
         let Commit { tenant, batches, idempotency } = commit;
         let sort = || batches.into_iter().map(PreparedBatch::new).collect();
-        let batches = if kib <= SORT_INLINE_KIB {
-            // Sooner done than another thread wakes up.
-            Sorted::Ready(sort())
-        } else {
-            // It takes its place in the queue now: commits that a caller has under way at once keep their order, which
-            // decides between rows of one moment.
-            let (done, sorted) = oneshot::channel();
-            tokio::task::spawn_blocking(move || drop(done.send(sort())));
-            Sorted::Coming(sorted)
-        };
+        let batches = coming(bytes, sort);
         let (reply, answer) = oneshot::channel();
         self.send(Request::Commit(Box::new(CommitRequest { tenant, batches, idempotency, reply, room })))
             .await?;
@@ -251,8 +284,8 @@ impl DurableStore for EmbeddedStore {
         Ok(rows.into_iter().map(|rows| rows.expect("every miss was read")).collect())
     }
 
-    async fn snapshot(&self, _groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
-        let snapshot = EmbeddedSnapshot::take(&self.shared);
+    async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
+        let snapshot = EmbeddedSnapshot::take(&self.shared, groups);
         if self.shared.published.timeline().settled_reserved < snapshot.settled_at().micros() {
             let settled = snapshot.settled_at().micros();
             self.blocking(move |shared| shared.reserve_settled(settled)).await?;
@@ -262,7 +295,7 @@ impl DurableStore for EmbeddedStore {
 }
 
 impl Shared {
-    fn recover(manifest: Manifest, medium: Medium, options: Options) -> Result<Self> {
+    fn recover(manifest: Manifest, log: PartitionedLog, medium: Medium, options: Options) -> Result<Self> {
         let recovered = manifest.recover()?;
         let mut state = State { retention_bound: recovered.retention_bound, ..State::default() };
         let mut timeline = Timeline::default();
@@ -275,21 +308,28 @@ impl Shared {
             timeline.last_created = timeline.last_created.max(meta.created.1);
             let segment = Arc::new(Segment::open(meta.clone(), medium.open(meta.id)?)?);
             if let Some(group) = state.group_mut(meta.group) {
+                timeline.note_logged(meta.group, meta.created.1);
                 group.add_segment(segment);
             }
         }
         let mut first_commit = 1;
-        for (id, commit, created, rows) in &recovered.tail {
-            timeline.last_created = timeline.last_created.max(*created);
+        for (id, commit, rows) in &recovered.tail {
             first_commit = first_commit.max(commit + 1);
+            for created in rows.iter().map(|(_, row)| row.created.micros()) {
+                timeline.last_created = timeline.last_created.max(created);
+                timeline.note_logged(*id, created);
+            }
             if let Some(group) = state.groups.get(id) {
-                group.active.insert(rows.iter().map(|(key, row)| (&**key, row.clone())));
+                let recent = |row: &Arc<StoredRow>| RecentRow { row: row.clone(), commit: *commit };
+                group.active.insert(rows.iter().map(|(key, row)| (&**key, recent(row))));
             }
         }
+        timeline.last_commit = first_commit - 1;
         if let Some(settled) = recovered.settled_reserved {
             timeline.settled = settled;
             timeline.settled_reserved = settled;
         }
+        events::recover(&manifest, &log, &mut timeline.streams)?;
         Ok(Self {
             latest: LatestCache::new(options.latest_bytes_max),
             next_segment: AtomicU64::new(named.iter().max().map_or(1, |last| last + 1)),
@@ -298,6 +338,7 @@ impl Shared {
             published: Published::new(state, timeline),
             first_commit,
             manifest,
+            log,
             medium,
             options,
         })
@@ -341,6 +382,11 @@ impl Shared {
         Some(self.published.state().retention_bound.map_or(bound, |known| known.max(bound)))
     }
 
+    /// Events of an older log time are not kept.
+    fn event_retention_bound(&self) -> i64 {
+        self.now().saturating_sub(self.options.event_retention.micros())
+    }
+
     /// Makes sure that no commit after a restart is created at or before `settled`.
     fn reserve_settled(&self, settled: i64) -> Result<()> {
         let until = settled.saturating_add(SETTLED_AHEAD_MICROS);
@@ -349,6 +395,18 @@ impl Shared {
         timeline.settled_reserved = timeline.settled_reserved.max(until);
         Ok(())
     }
+}
+
+/// Prepares what the writer needs. It takes its place in the queue now: commits that a caller has under way at once keep
+/// their order, which decides between rows of one moment.
+fn coming<T: Send + 'static>(bytes: usize, prepare: impl FnOnce() -> T + Send + 'static) -> Coming<T> {
+    if bytes <= SORT_INLINE_BYTES {
+        // Sooner done than another thread wakes up.
+        return Coming::Ready(prepare());
+    }
+    let (done, prepared) = oneshot::channel();
+    tokio::task::spawn_blocking(move || drop(done.send(prepare())));
+    Coming::Promised(prepared)
 }
 
 async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {

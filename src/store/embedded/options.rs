@@ -15,6 +15,11 @@ pub struct Options {
     pub segment_bytes_min: usize,
     /// Compaction makes segments no larger than this.
     pub segment_bytes_max: u64,
+    /// Partitions of the event log; they stay what they were when it was made.
+    pub partitions: u32,
+    /// How long events are kept by log time, and late events and dead letters with them. What the live reader of a
+    /// partition has not read is never removed.
+    pub event_retention: Duration,
     pub clock: Clock,
 }
 
@@ -26,6 +31,8 @@ impl Default for Options {
             memtable_bytes_max: 64 << 20,
             segment_bytes_min: 4 << 20,
             segment_bytes_max: 1 << 30,
+            partitions: 1,
+            event_retention: Duration::from_secs(7 * 86_400),
             clock: Clock::system(),
         }
     }

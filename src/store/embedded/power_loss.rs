@@ -5,7 +5,7 @@
 //! acknowledged by then must be there. Segments that the manifest does not name are cut, too. `LARDER_TEST_POWER_LOSSES`
 //! sets how many moments (default 50).
 
-use super::{EmbeddedStore, Options, manifest::Manifest, medium::Medium};
+use super::{EmbeddedStore, Options, engine::Engine, manifest::Manifest, medium::Medium};
 use crate::{
     feature::{
         Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, Timestamp, Value,
@@ -128,8 +128,13 @@ fn open(file: Recorder, segments: &Path) -> EmbeddedStore {
         segment_bytes_max: 1,
         ..Options::default()
     };
-    EmbeddedStore::start(Manifest::with_backend(file).unwrap(), Medium::directory(segments).unwrap(), options)
-        .unwrap()
+    EmbeddedStore::start(
+        Manifest::prepare(Engine::with_backend(file).unwrap()).unwrap(),
+        Engine::in_memory().unwrap(),
+        Medium::directory(segments).unwrap(),
+        options,
+    )
+    .unwrap()
 }
 
 async fn read(store: &EmbeddedStore) -> Vec<StoredRow> {
@@ -197,7 +202,7 @@ async fn what_was_acknowledged_survives_a_power_loss_at_any_byte() {
 /// Named segments were synced before they were named; others are cut anywhere, or gone.
 fn copy_segments(from: &Path, to: &Path, image: &[u8], random: &mut fastrand::Rng) {
     fs::create_dir_all(to).unwrap();
-    let manifest = Manifest::with_backend(Recorder::of(image.to_vec())).unwrap();
+    let manifest = Manifest::prepare(Engine::with_backend(Recorder::of(image.to_vec())).unwrap()).unwrap();
     let named: Vec<String> =
         manifest.recover().unwrap().segments.iter().map(|meta| format!("{:012}.arrow", meta.id)).collect();
     for entry in fs::read_dir(from).unwrap().flatten() {

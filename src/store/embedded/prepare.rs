@@ -1,7 +1,16 @@
 //! Sorting a batch by entity and time, before the writer sees it: the part of a commit that can run beside others.
 
-use crate::store::RowBatch;
-use arrow::array::Array;
+use crate::{
+    feature::Column,
+    store::{
+        RowBatch,
+        events::{Created, StreamRows},
+    },
+};
+use arrow::{
+    array::{Array, StringArray},
+    buffer::ScalarBuffer,
+};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
 
@@ -9,7 +18,9 @@ use std::hash::BuildHasher;
 #[derive(Debug)]
 pub struct PreparedBatch {
     pub batch: RowBatch,
-    /// Row numbers by (key, event timestamp, position in the batch).
+    /// What rows of a stream bring with them; then the batch has no sequences.
+    logged: Option<Logged>,
+    /// Row numbers by (key, event timestamp, created, sequence).
     pub order: Vec<u32>,
     /// Where each distinct key begins in `order`, in key order; and the end.
     pub starts: Vec<u32>,
@@ -19,20 +30,57 @@ pub struct PreparedBatch {
     pub bytes: usize,
 }
 
+/// What orders rows of a stream that are of one moment.
+#[derive(Debug)]
+struct Logged {
+    /// None = that of the commit.
+    created: Option<Vec<i64>>,
+    sequences: Vec<u64>,
+}
+
 impl PreparedBatch {
+    /// Rows of one commit: their positions in it break ties.
     pub fn new(batch: RowBatch) -> Self {
+        let events = batch.event_timestamps.clone();
+        Self::sort(batch, None, |row| events[row])
+    }
+
+    /// Rows of a stream: they know when they were learned, unless that is when they are committed.
+    pub fn of_stream(rows: StreamRows, created: Created) -> Self {
+        let StreamRows { group, rows } = rows;
+        let logged = Logged {
+            created: (created == Created::AsLogged).then_some(rows.created),
+            sequences: rows.sequences,
+        };
+        let batch = RowBatch {
+            group,
+            keys: rows.keys,
+            event_timestamps: rows.event_timestamps.into(),
+            sequences: ScalarBuffer::default(),
+            columns: rows.columns,
+        };
+        let events = batch.event_timestamps.clone();
+        let (created, sequences) = (logged.created.clone(), logged.sequences.clone());
+        let order = move |row: usize| {
+            (events[row], created.as_ref().map_or(0, |created| created[row]), sequences[row])
+        };
+        Self::sort(batch, Some(logged), order)
+    }
+
+    fn sort<O: Ord>(batch: RowBatch, logged: Option<Logged>, place: impl Fn(usize) -> O) -> Self {
         let keys = Interned::new(batch.keys.len(), |row| batch.keys.value(row));
         let (mut order, starts) = keys.rows_by_key();
-        let events = &batch.event_timestamps;
         for key in starts.windows(2) {
             let rows = &mut order[key[0] as usize..key[1] as usize];
-            if !rows.is_sorted_by_key(|row| events[*row as usize]) {
-                rows.sort_by_key(|row| events[*row as usize]);
+            if !rows.is_sorted_by_key(|row| place(*row as usize)) {
+                rows.sort_by_key(|row| place(*row as usize));
             }
         }
+        let events = &batch.event_timestamps;
         let least = events.iter().copied().min().unwrap_or(i64::MAX);
         let greatest = events.iter().copied().max().unwrap_or(i64::MIN);
-        Self { order, starts, events: (least, greatest), bytes: bytes(&batch), batch }
+        let bytes = bytes(&batch.keys, &batch.columns);
+        Self { order, starts, events: (least, greatest), bytes, batch, logged }
     }
 
     /// Distinct keys in order, each with its rows in order.
@@ -42,12 +90,40 @@ impl PreparedBatch {
             (self.batch.keys.value(rows[0] as usize), rows)
         })
     }
+
+    /// When a row was learned, in a commit of that moment.
+    pub fn created(&self, row: u32, commit: i64) -> i64 {
+        let created = self.logged.as_ref().and_then(|logged| logged.created.as_ref());
+        created.map_or(commit, |created| created[row as usize])
+    }
+
+    pub fn sequence(&self, row: u32) -> u64 {
+        match &self.logged {
+            Some(logged) => logged.sequences[row as usize],
+            None => self.batch.sequences[row as usize].into(),
+        }
+    }
+
+    /// The same of many rows.
+    pub fn created_of(&self, rows: &[u32], commit: i64) -> ScalarBuffer<i64> {
+        match self.logged.as_ref().and_then(|logged| logged.created.as_ref()) {
+            Some(created) => rows.iter().map(|row| created[*row as usize]).collect(),
+            None => vec![commit; rows.len()].into(),
+        }
+    }
+
+    pub fn sequences_of(&self, rows: &[u32]) -> ScalarBuffer<u64> {
+        match &self.logged {
+            Some(logged) => rows.iter().map(|row| logged.sequences[*row as usize]).collect(),
+            None => rows.iter().map(|row| u64::from(self.batch.sequences[*row as usize])).collect(),
+        }
+    }
 }
 
-/// Roughly what a batch takes in a segment.
-pub fn bytes(batch: &RowBatch) -> usize {
+/// Roughly what rows take in a segment.
+pub fn bytes(keys: &StringArray, columns: &[Column]) -> usize {
     let column = |values: &dyn Array| values.to_data().get_slice_memory_size().unwrap_or_default();
-    batch.keys.len() * 28 + batch.columns.iter().map(|of| column(&of.values)).sum::<usize>()
+    keys.len() * 28 + columns.iter().map(|of| column(&of.values)).sum::<usize>()
 }
 
 /// The distinct keys of many rows, in byte order.

@@ -1,6 +1,6 @@
 //! The catalogue's records, in the order they were first put.
 
-use super::{EmbeddedStore, manifest::corrupted};
+use super::{EmbeddedStore, engine::corrupted};
 use crate::{
     error::{Error, Kind, Result},
     store::{RecordBody, RegistryRecord, RegistryState, RegistryStore},

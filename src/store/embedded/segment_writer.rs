@@ -2,7 +2,7 @@
 
 use super::{
     medium::{Medium, SegmentFile},
-    memtable::Memtable,
+    memtable::{Memtable, RecentRow},
     prepare::PreparedBatch,
     segment::{CREATED, ENTITY, EVENT_TIMESTAMP, LEFT_OUT_SUFFIX, SEQUENCE, Segment, SegmentMeta},
     storage_error,
@@ -158,7 +158,7 @@ impl<'a> SegmentWriter<'a> {
     }
 }
 
-/// Writes a sorted batch, but for the rows that are `unchanged`.
+/// Writes a sorted batch, but for the rows that are `unchanged`; `created` is that of the commit.
 pub fn write_batch(
     medium: &Medium,
     id: u64,
@@ -204,8 +204,8 @@ pub fn write_batch(
         writer.write(Rows {
             codes: codes.to_vec(),
             events: order.iter().map(|row| batch.event_timestamps[*row as usize]).collect(),
-            created: vec![created; order.len()].into(),
-            sequences: order.iter().map(|row| u64::from(batch.sequences[*row as usize])).collect(),
+            created: prepared.created_of(order, created),
+            sequences: prepared.sequences_of(order),
             columns,
         })?;
     }
@@ -220,14 +220,14 @@ pub fn write_memtable(
     memtable: &Memtable,
 ) -> Result<Arc<Segment>> {
     let all = memtable.read();
-    let mut entities: Vec<(&str, &[Arc<StoredRow>])> =
+    let mut entities: Vec<(&str, &[RecentRow])> =
         all.iter().map(|(key, rows)| (&**key, rows.as_slice())).collect();
     entities.sort_unstable_by_key(|(key, _)| *key);
     let keys = StringArray::from_iter_values(entities.iter().map(|(key, _)| *key));
     let rows: Vec<(i32, &StoredRow)> = entities
         .iter()
         .enumerate()
-        .flat_map(|(code, (_, rows))| rows.iter().map(move |row| (code as i32, row.as_ref())))
+        .flat_map(|(code, (_, rows))| rows.iter().map(move |recent| (code as i32, &*recent.row)))
         .collect();
     let left_out = |column: usize| {
         rows.iter().filter(|(_, row)| row.packed().state(column) == CellState::LeftOut).count()

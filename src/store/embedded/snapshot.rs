@@ -4,46 +4,48 @@ use super::{
     Shared,
     as_of::{self, Search, View},
     blocking, statistics,
+    timeline::Settled,
 };
 use crate::{
     error::Result,
-    feature::Timestamp,
+    feature::{GroupSchema, Timestamp},
     store::{
         AsOf, KnownAt, Picks, Scan, Snapshot, StoredRow,
         statistics::{ColumnStatistics, StatisticsQuery},
     },
 };
 use async_trait::async_trait;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 pub struct EmbeddedSnapshot {
     view: View,
-    settled_at: Timestamp,
+    settled: Settled,
 }
 
 impl EmbeddedSnapshot {
-    pub fn take(shared: &Shared) -> Self {
+    pub fn take(shared: &Shared, groups: &[Arc<GroupSchema>]) -> Self {
         let retention_bound = shared.retention_bound();
-        let (mut state, created_max, settled) = shared.published.snapshot(shared.now());
+        let (mut state, last_commit, settled) = shared.published.snapshot(shared.now(), groups);
         if state.retention_bound != retention_bound {
             let mut moved = super::State::clone(&state);
             moved.retention_bound = retention_bound;
-            state = std::sync::Arc::new(moved);
+            state = Arc::new(moved);
         }
-        Self { view: View { state, created_max }, settled_at: Timestamp::from_stored(settled) }
+        Self { view: View { state, last_commit }, settled }
     }
 }
 
 #[async_trait]
 impl Snapshot for EmbeddedSnapshot {
     fn settled_at(&self) -> Timestamp {
-        self.settled_at
+        Timestamp::from_stored(self.settled.at)
     }
 
-    /// Commits are published in the order of their `created`, and a settled time lies between the published ones and
-    /// those under way.
+    /// Of direct rows always: commits are published in the order of their `created`, and a settled time lies between the
+    /// published ones and those under way. Rows of a stream may be visible while another partition lags.
     fn is_settled(&self) -> bool {
-        true
+        self.settled.is_all
     }
 
     async fn as_of(&self, query: AsOf) -> Result<Vec<Picks>> {
@@ -79,11 +81,12 @@ fn read(view: &View, scan: &Scan) -> Vec<StoredRow> {
     for memtable in group.memtables() {
         let rows = memtable.read();
         let rows = rows.get(scan.key.as_str()).map_or(&[][..], Vec::as_slice);
-        let kept = rows.iter().filter(|row| {
+        let kept = rows.iter().filter(|recent| {
+            let row = &recent.row;
             let order = (row.event_timestamp.micros(), row.created.micros(), row.sequence);
-            order.1 <= view.created_max && is_asked(order) && is_kept(order)
+            recent.commit <= view.last_commit && is_asked(order) && is_kept(order)
         });
-        found.extend(kept.take(scan.limit).map(|row| StoredRow::clone(row)));
+        found.extend(kept.take(scan.limit).map(|recent| StoredRow::clone(&recent.row)));
     }
     for segment in &group.segments {
         if segment.meta.events.0 >= to || segment.meta.events.1 < from {

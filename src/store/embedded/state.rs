@@ -5,10 +5,14 @@
 //!                       (a large batch becomes a segment at once)
 //! ```
 //!
-//! A snapshot is a state and the greatest `created` published by then: later rows of its memtables have a greater one.
+//! A snapshot is a state and the last commit published by then: later rows of its memtables bear a greater number.
 
-use super::{memtable::Memtable, segment::Segment};
-use crate::feature::{GroupId, GroupSchema, Timestamp};
+use super::{
+    memtable::Memtable,
+    segment::Segment,
+    timeline::{Settled, Timeline},
+};
+use crate::feature::{GroupId, GroupSchema};
 use arc_swap::ArcSwap;
 use std::{
     collections::HashMap,
@@ -75,26 +79,6 @@ pub struct Published {
     timeline: Mutex<Timeline>,
 }
 
-/// Moments of knowledge, in UTC microseconds.
-#[derive(Debug)]
-pub struct Timeline {
-    /// The greatest `created` that is visible, or was ever given.
-    pub last_created: i64,
-    /// The first `created` of commits that are not visible yet.
-    pub in_flight: Option<i64>,
-    /// The greatest settled time ever stated.
-    pub settled: i64,
-    /// Settled times up to this one survive a crash.
-    pub settled_reserved: i64,
-}
-
-impl Default for Timeline {
-    fn default() -> Self {
-        let never = Timestamp::MIN.micros();
-        Self { last_created: never, in_flight: None, settled: never, settled_reserved: never }
-    }
-}
-
 impl Published {
     pub fn new(state: State, timeline: Timeline) -> Self {
         Self { state: ArcSwap::from_pointee(state), timeline: Mutex::new(timeline) }
@@ -122,30 +106,11 @@ impl Published {
         self.state.store(Arc::new(state));
     }
 
-    /// The state, the greatest `created` in it, and the moment before which nothing can still appear.
-    pub fn snapshot(&self, now: i64) -> (Arc<State>, i64, i64) {
+    /// The state, the last commit in it, and what may be said of time.
+    pub fn snapshot(&self, now: i64, groups: &[Arc<GroupSchema>]) -> (Arc<State>, u64, Settled) {
         let mut timeline = self.timeline();
-        let settled = match timeline.in_flight {
-            Some(first) => first - 1,
-            None => now.max(timeline.last_created),
-        };
-        timeline.settled = timeline.settled.max(settled);
-        (self.state.load_full(), timeline.last_created, settled)
-    }
-}
-
-impl Timeline {
-    /// Begins a group of commits: the first may have the `created` returned, each later one a greater one.
-    pub fn begin(&mut self, now: i64) -> i64 {
-        let first = now.max(self.last_created + 1).max(self.settled + 1);
-        self.in_flight = Some(first);
-        first
-    }
-
-    /// Ends it: everything up to `last_created` is visible.
-    pub fn end(&mut self, last_created: i64) {
-        self.last_created = last_created;
-        self.in_flight = None;
+        let settled = timeline.state_settled(now, groups);
+        (self.state.load_full(), timeline.last_commit, settled)
     }
 }
 

@@ -10,7 +10,7 @@
 
 use super::{
     as_of::{Order, View, asked},
-    memtable::Memtable,
+    memtable::{Memtable, RecentRow},
     segment::Segment,
 };
 use crate::{
@@ -83,7 +83,8 @@ struct Span {
     walk_to: i64,
     /// Of the rows before it only each entity's newest is left.
     bound: i64,
-    created_max: i64,
+    /// Rows of memtables that a later commit brought are not seen.
+    last_commit: u64,
 }
 
 impl Span {
@@ -91,16 +92,16 @@ impl Span {
         let (from, to) = (query.from.micros(), query.to.micros());
         let bound = view.state.retention_bound.unwrap_or(i64::MIN);
         let walk_to = if from < bound { to.max(bound) } else { to };
-        Self { from, to, walk_to, bound, created_max: view.created_max }
+        Self { from, to, walk_to, bound, last_commit: view.last_commit }
     }
 
     fn meets(&self, (least, greatest): (i64, i64)) -> bool {
         least < self.walk_to && greatest >= self.from
     }
 
-    fn holds(&self, row: &StoredRow) -> bool {
-        let event = row.event_timestamp.micros();
-        event >= self.from && event < self.walk_to && row.created.micros() <= self.created_max
+    fn holds(&self, recent: &RecentRow) -> bool {
+        let event = recent.row.event_timestamp.micros();
+        event >= self.from && event < self.walk_to && recent.commit <= self.last_commit
     }
 }
 
@@ -148,7 +149,7 @@ fn keys_of(table: &Memtable, span: Span) -> Vec<Box<str>> {
     let all = table.read();
     let mut keys: Vec<Box<str>> = all
         .iter()
-        .filter(|(_, rows)| rows.iter().any(|row| span.holds(row)))
+        .filter(|(_, rows)| rows.iter().any(|recent| span.holds(recent)))
         .map(|(key, _)| key.clone())
         .collect();
     drop(all);
@@ -180,7 +181,7 @@ impl<'a> MemtableWalk<'a> {
             let next = &self.keys[..LOCKED_KEYS.min(self.keys.len())];
             self.taken.extend(next.iter().rev().map(|key| {
                 let rows = all.get(key).map_or(&[][..], Vec::as_slice);
-                rows.iter().filter(|row| span.holds(row)).cloned().collect()
+                rows.iter().filter(|recent| span.holds(recent)).map(|recent| recent.row.clone()).collect()
             }));
         }
         self.keys = &self.keys[1..];

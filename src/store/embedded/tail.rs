@@ -1,8 +1,8 @@
 //! The write-ahead form of a small batch: one record for each (group, commit).
 //!
 //! ```text
-//! [created: i64][rows: u32] then for each row
-//! [event: i64][sequence: u64][key bytes: u32][row bytes: u32][key][packed row]
+//! [rows: u32] then for each row
+//! [event: i64][created: i64][sequence: u64][key bytes: u32][row bytes: u32][key][packed row]
 //! ```
 //!
 //! All integers are little-endian. The engine that holds the record checks its bytes, so it carries no checksum.
@@ -13,13 +13,13 @@ use std::sync::Arc;
 /// A kept row with its key.
 pub type KeyedRow = (Box<str>, Arc<StoredRow>);
 
-pub fn encode(created: i64, rows: &[KeyedRow]) -> Vec<u8> {
-    let bytes: usize = rows.iter().map(|(key, row)| 24 + key.len() + row.values.len()).sum();
-    let mut out = Vec::with_capacity(12 + bytes);
-    out.extend_from_slice(&created.to_le_bytes());
+pub fn encode(rows: &[KeyedRow]) -> Vec<u8> {
+    let bytes: usize = rows.iter().map(|(key, row)| 32 + key.len() + row.values.len()).sum();
+    let mut out = Vec::with_capacity(4 + bytes);
     out.extend_from_slice(&(rows.len() as u32).to_le_bytes());
     for (key, row) in rows {
         out.extend_from_slice(&row.event_timestamp.micros().to_le_bytes());
+        out.extend_from_slice(&row.created.micros().to_le_bytes());
         out.extend_from_slice(&row.sequence.to_le_bytes());
         out.extend_from_slice(&(key.len() as u32).to_le_bytes());
         out.extend_from_slice(&(row.values.len() as u32).to_le_bytes());
@@ -29,8 +29,8 @@ pub fn encode(created: i64, rows: &[KeyedRow]) -> Vec<u8> {
     out
 }
 
-/// `created` and the rows; `None` if the bytes are no record.
-pub fn decode(mut bytes: &[u8]) -> Option<(i64, Vec<KeyedRow>)> {
+/// The rows; `None` if the bytes are no record.
+pub fn decode(mut bytes: &[u8]) -> Option<Vec<KeyedRow>> {
     fn take<'a>(bytes: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
         let (head, rest) = bytes.split_at_checked(len)?;
         *bytes = rest;
@@ -39,11 +39,11 @@ pub fn decode(mut bytes: &[u8]) -> Option<(i64, Vec<KeyedRow>)> {
     fn number<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
         take(bytes, N)?.try_into().ok()
     }
-    let created = i64::from_le_bytes(number(&mut bytes)?);
     let count = u32::from_le_bytes(number(&mut bytes)?);
     let mut rows = Vec::with_capacity(count.min(1 << 16) as usize);
     for _ in 0..count {
         let event = i64::from_le_bytes(number(&mut bytes)?);
+        let created = i64::from_le_bytes(number(&mut bytes)?);
         let sequence = u64::from_le_bytes(number(&mut bytes)?);
         let key_len = u32::from_le_bytes(number(&mut bytes)?) as usize;
         let row_len = u32::from_le_bytes(number(&mut bytes)?) as usize;
@@ -56,7 +56,7 @@ pub fn decode(mut bytes: &[u8]) -> Option<(i64, Vec<KeyedRow>)> {
         };
         rows.push((key.into(), Arc::new(row)));
     }
-    bytes.is_empty().then_some((created, rows))
+    bytes.is_empty().then_some(rows)
 }
 
 #[cfg(test)]
@@ -66,8 +66,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_back(created: i64, rows in prop::collection::vec((".{0,9}", any::<i64>(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..40)), 0..9)) {
-            let rows: Vec<KeyedRow> = rows.into_iter().map(|(key, event, sequence, values)| {
+        fn records_come_back(rows in prop::collection::vec((".{0,9}", any::<i64>(), any::<i64>(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..40)), 0..9)) {
+            let rows: Vec<KeyedRow> = rows.into_iter().map(|(key, event, created, sequence, values)| {
                 let row = StoredRow {
                     event_timestamp: Timestamp::from_stored(event),
                     created: Timestamp::from_stored(created),
@@ -76,8 +76,8 @@ mod tests {
                 };
                 (key.into(), Arc::new(row))
             }).collect();
-            let bytes = encode(created, &rows);
-            prop_assert_eq!(decode(&bytes), Some((created, rows)));
+            let bytes = encode(&rows);
+            prop_assert_eq!(decode(&bytes), Some(rows));
             prop_assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         }
     }

@@ -11,21 +11,20 @@ use super::{
     Shared,
     background::Handle,
     compact,
-    judge::{self, Before},
-    manifest::{Changes, StoredAnswer},
-    memtable::Memtable,
     prepare::PreparedBatch,
-    segment::Segment,
-    segment_writer::write_batch,
+    readers::ReaderChanges,
+    stage::Staged,
     state::{GroupState, State},
-    tail::{self, KeyedRow},
+    timeline::Timeline,
 };
 use crate::{
-    error::{Error, Kind, Result},
-    feature::{GroupId, GroupSchema, TenantId, Timestamp, row::RowPacker},
-    store::{Committed, Idempotency, Receipt, StoredRow},
+    error::{Error, Result},
+    feature::{GroupId, GroupSchema, TenantId},
+    store::{
+        Committed, Idempotency,
+        events::{Claim, Purpose, ReaderId},
+    },
 };
-use arrow::buffer::BooleanBuffer;
 use std::{collections::HashMap, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -35,6 +34,9 @@ const GROUP_COMMITS_MAX: usize = 512;
 /// What the writer is asked to do.
 pub enum Request {
     Commit(Box<CommitRequest>),
+    Stream(Box<StreamRequest>),
+    /// Fence whoever has the reader.
+    Claim(ReaderId, oneshot::Sender<Result<Claim>>),
     /// Seal all memtables, then run this on the flusher.
     Flush(oneshot::Sender<Result<()>>),
 }
@@ -42,47 +44,80 @@ pub enum Request {
 /// A commit with its batches sorted.
 pub struct CommitRequest {
     pub tenant: TenantId,
-    pub batches: Sorted,
+    pub batches: Coming<Vec<PreparedBatch>>,
     pub idempotency: Option<Idempotency>,
     pub reply: oneshot::Sender<Result<Committed>>,
     /// Room in the queue, given back when the request is done.
     pub room: OwnedSemaphorePermit,
 }
 
-/// Sorted batches, or the promise of them.
-pub enum Sorted {
-    Ready(Vec<PreparedBatch>),
-    Coming(oneshot::Receiver<Vec<PreparedBatch>>),
+/// A commit of a reader of the event log.
+pub struct StreamRequest {
+    pub parts: Coming<StreamParts>,
+    pub reply: oneshot::Sender<Result<()>>,
+    /// Room in the queue, given back when the request is done.
+    pub room: OwnedSemaphorePermit,
 }
 
-impl Sorted {
-    fn wait(self) -> Result<Vec<PreparedBatch>> {
+/// Its rows sorted, and the rest of it as bytes.
+pub type StreamParts = (Vec<PreparedBatch>, ReaderChanges);
+
+/// What is prepared already, or the promise of it.
+pub enum Coming<T> {
+    Ready(T),
+    Promised(oneshot::Receiver<T>),
+}
+
+impl<T> Coming<T> {
+    fn wait(self) -> Result<T> {
         match self {
-            Sorted::Ready(batches) => Ok(batches),
-            Sorted::Coming(batches) => {
-                batches.blocking_recv().map_err(|_| Error::internal("sorting a batch failed"))
-            }
+            Coming::Ready(it) => Ok(it),
+            Coming::Promised(it) => it.blocking_recv().map_err(|_| Error::internal("sorting a batch failed")),
         }
     }
 }
 
+/// A transaction of somebody, and later its answer.
+enum Transaction {
+    Commit(CommitRequest),
+    Stream(StreamRequest),
+}
+
+enum Answer {
+    Commit(oneshot::Sender<Result<Committed>>, Result<Committed>),
+    Stream(oneshot::Sender<Result<()>>, Result<()>),
+}
+
 /// Runs until the store is dropped.
 pub fn run(shared: &Shared, mut queue: mpsc::Receiver<Request>, flusher: &Handle) {
-    let mut writer =
-        Writer { shared, flusher, stored_columns: HashMap::new(), next_commit: shared.first_commit };
+    let mut writer = Writer {
+        shared,
+        flusher,
+        stored_columns: HashMap::new(),
+        epochs: HashMap::new(),
+        next_commit: shared.first_commit,
+    };
     while let Some(first) = queue.blocking_recv() {
-        let mut commits = Vec::new();
+        let mut transactions = Vec::new();
         let mut flushes = Vec::new();
+        let mut claim = None;
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
-                Request::Commit(commit) => commits.push(*commit),
+                Request::Commit(commit) => transactions.push(Transaction::Commit(*commit)),
+                Request::Stream(commit) => transactions.push(Transaction::Stream(*commit)),
+                // What came before it may still commit, what comes after it may not.
+                Request::Claim(reader, reply) => claim = Some((reader, reply)),
                 Request::Flush(reply) => flushes.push(reply),
             }
-            next = if commits.len() < GROUP_COMMITS_MAX { queue.try_recv().ok() } else { None };
+            let full = claim.is_some() || transactions.len() >= GROUP_COMMITS_MAX;
+            next = if full { None } else { queue.try_recv().ok() };
         }
-        if !commits.is_empty() {
-            writer.commit(commits);
+        if !transactions.is_empty() {
+            writer.commit(transactions);
+        }
+        if let Some((reader, reply)) = claim {
+            let _ = reply.send(writer.claim(reader));
         }
         writer.seal_if_large();
         if !flushes.is_empty() {
@@ -92,184 +127,50 @@ pub fn run(shared: &Shared, mut queue: mpsc::Receiver<Request>, flusher: &Handle
     }
 }
 
-struct Writer<'a> {
-    shared: &'a Shared,
+pub struct Writer<'a> {
+    pub shared: &'a Shared,
     flusher: &'a Handle,
     /// Columns of each group that the manifest knows.
     stored_columns: HashMap<GroupId, usize>,
-    next_commit: u64,
-}
-
-/// What a group of commits is about to publish.
-#[derive(Default)]
-struct Staged {
-    groups: HashMap<GroupId, StagedGroup>,
-    changes: Changes,
-}
-
-#[derive(Default)]
-struct StagedGroup {
-    rows: Memtable,
-    segments: Vec<Arc<Segment>>,
+    /// Of the readers that were seen: who has another one is fenced.
+    pub epochs: HashMap<ReaderId, u64>,
+    pub next_commit: u64,
 }
 
 impl Writer<'_> {
-    fn commit(&mut self, requests: Vec<CommitRequest>) {
+    fn commit(&mut self, transactions: Vec<Transaction>) {
         let now = self.shared.now();
         let mut created = self.shared.published.timeline().begin(now);
         let mut staged = Staged::default();
-        let mut replies = Vec::with_capacity(requests.len());
-        for request in requests {
-            let (reply, room) = (request.reply, request.room);
-            let answer = request.batches.wait().and_then(|batches| {
-                self.stage(request.tenant, batches, request.idempotency, created, &mut staged)
+        let mut answers = Vec::with_capacity(transactions.len());
+        for transaction in transactions {
+            answers.push(match transaction {
+                Transaction::Commit(CommitRequest { tenant, batches, idempotency, reply, room }) => {
+                    let answer = batches
+                        .wait()
+                        .and_then(|batches| self.stage(tenant, batches, idempotency, created, &mut staged));
+                    (Answer::Commit(reply, answer), room)
+                }
+                Transaction::Stream(StreamRequest { parts, reply, room }) => {
+                    let answer = parts.wait().and_then(|(batches, changes)| {
+                        self.stage_stream(batches, changes, created, &mut staged)
+                    });
+                    (Answer::Stream(reply, answer), room)
+                }
             });
             created += 1;
-            replies.push((reply, answer, room));
         }
         let durable = self.make_durable(&staged);
         match &durable {
             Ok(()) => self.publish(staged, created - 1),
             // Nothing of it is visible, and its moments are not used again.
-            Err(_) => self.shared.published.timeline().end(created - 1),
+            Err(_) => self.shared.published.timeline().end(created - 1, self.next_commit - 1),
         }
-        for (reply, answer, room) in replies {
+        for (answer, room) in answers {
             drop(room);
-            let _ = reply.send(durable.clone().and(answer));
-        }
-    }
-
-    /// Judges one commit and writes its large batches.
-    fn stage(
-        &mut self,
-        tenant: TenantId,
-        batches: Vec<PreparedBatch>,
-        idempotency: Option<Idempotency>,
-        created: i64,
-        staged: &mut Staged,
-    ) -> Result<Committed> {
-        if let Some(idempotency) = &idempotency
-            && let Some(answer) = self.seen(tenant, idempotency, created, staged)?
-        {
-            return Ok(Committed::Replayed(answer));
-        }
-        // Nothing of a commit is staged before all of it is written.
-        let mut parts = Vec::with_capacity(batches.len());
-        for prepared in &batches {
-            let group = self.learn(&prepared.batch.group);
-            let empty = StagedGroup::default();
-            let earlier = staged.groups.get(&prepared.batch.group.id).unwrap_or(&empty);
-            let before = Before {
-                published: &group,
-                staged_rows: (!earlier.rows.is_empty()).then_some(&earlier.rows),
-                staged_segments: &earlier.segments,
-            };
-            let unchanged = judge::unchanged(prepared, &before);
-            let part =
-                self.write(prepared, unchanged.as_ref(), created).inspect_err(|_| self.discard(&parts))?;
-            parts.push((part, unchanged));
-        }
-        let commit = self.next_commit;
-        self.next_commit += 1;
-        let mut receipt =
-            Receipt { created: Timestamp::from_stored(created), unchanged: Vec::with_capacity(parts.len()) };
-        for ((part, unchanged), prepared) in parts.into_iter().zip(&batches) {
-            staged.add(part, &prepared.batch.group, commit, created);
-            receipt.unchanged.push(unchanged);
-        }
-        if let Some(idempotency) = idempotency {
-            staged.changes.answers.push(StoredAnswer {
-                tenant,
-                key: idempotency.key,
-                fingerprint: idempotency.fingerprint,
-                created,
-                answer: (idempotency.answer)(&receipt),
-            });
-        }
-        Ok(Committed::Fresh(receipt))
-    }
-
-    /// The answer that the same request got before, if it did.
-    fn seen(
-        &self,
-        tenant: TenantId,
-        idempotency: &Idempotency,
-        now: i64,
-        staged: &Staged,
-    ) -> Result<Option<Vec<u8>>> {
-        let same = |answer: &&StoredAnswer| answer.tenant == tenant && answer.key == idempotency.key;
-        let stored = match staged.changes.answers.iter().find(same) {
-            Some(answer) => Some(answer.clone()),
-            None => self.shared.manifest.answer(tenant, &idempotency.key, now)?,
-        };
-        match stored {
-            None => Ok(None),
-            Some(stored) if stored.fingerprint == idempotency.fingerprint => Ok(Some(stored.answer)),
-            Some(_) => {
-                let message = format!(
-                    "the idempotency key {:?} was used with another request; use a new key",
-                    idempotency.key
-                );
-                Err(Error::new(Kind::Aborted, message))
-            }
-        }
-    }
-
-    /// The group's state, made or widened as the batch needs it.
-    fn learn(&self, schema: &Arc<GroupSchema>) -> Arc<GroupState> {
-        let state = self.shared.published.state();
-        if let Some(group) = state.groups.get(&schema.id)
-            && group.schema.columns.len() >= schema.columns.len()
-        {
-            return group.clone();
-        }
-        self.shared.published.change(|state| match state.group_mut(schema.id) {
-            Some(group) => group.schema = schema.clone(),
-            None => drop(state.groups.insert(schema.id, Arc::new(GroupState::new(schema.clone())))),
-        });
-        self.shared.published.state().groups[&schema.id].clone()
-    }
-
-    /// Writes what is to be kept of a batch: a segment if it is large, else rows for the tail.
-    fn write(
-        &self,
-        prepared: &PreparedBatch,
-        unchanged: Option<&BooleanBuffer>,
-        created: i64,
-    ) -> Result<Part> {
-        let rows = prepared.order.len() - unchanged.map_or(0, BooleanBuffer::count_set_bits);
-        let large = prepared.bytes >= self.shared.options.segment_bytes_min;
-        if large && rows > prepared.order.len() / 2 {
-            let id = self.shared.next_segment_id();
-            return write_batch(&self.shared.medium, id, prepared, unchanged, created).map(Part::Segment);
-        }
-        let mut packer = RowPacker::default();
-        let mut bytes = Vec::new();
-        let mut kept: Vec<KeyedRow> = Vec::with_capacity(rows);
-        for (key, rows) in prepared.entities() {
-            for row in rows {
-                let at = *row as usize;
-                if unchanged.is_some_and(|unchanged| unchanged.value(at)) {
-                    continue;
-                }
-                bytes.clear();
-                judge::pack_batch_row(prepared, *row, &mut packer, &mut bytes);
-                let stored = StoredRow {
-                    event_timestamp: Timestamp::from_stored(prepared.batch.event_timestamps[at]),
-                    created: Timestamp::from_stored(created),
-                    sequence: u64::from(prepared.batch.sequences[at]),
-                    values: bytes.as_slice().into(),
-                };
-                kept.push((key.into(), Arc::new(stored)));
-            }
-        }
-        Ok(Part::Rows(kept))
-    }
-
-    fn discard(&self, parts: &[(Part, Option<BooleanBuffer>)]) {
-        for (part, _) in parts {
-            if let Part::Segment(segment) = part {
-                self.shared.medium.remove(segment.meta.id);
+            match answer {
+                Answer::Commit(reply, answer) => drop(reply.send(durable.clone().and(answer))),
+                Answer::Stream(reply, answer) => drop(reply.send(durable.clone().and(answer))),
             }
         }
     }
@@ -285,7 +186,8 @@ impl Writer<'_> {
         if !staged.changes.segments.is_empty() {
             self.shared.medium.sync_directory()?;
         }
-        let is_empty = staged.groups.is_empty() && staged.changes.answers.is_empty();
+        let changes = &staged.changes;
+        let is_empty = staged.groups.is_empty() && changes.answers.is_empty() && changes.readers.is_empty();
         if !is_empty {
             self.shared.manifest.apply(&staged.changes, &groups).inspect_err(|_| {
                 staged.changes.segments.iter().for_each(|meta| self.shared.medium.remove(meta.id));
@@ -305,7 +207,7 @@ impl Writer<'_> {
             let rows = group.rows.read();
             let active = &state.groups[id].active;
             active.insert(rows.iter().flat_map(|(key, rows)| rows.iter().map(|row| (&**key, row.clone()))));
-            let last = rows.iter().filter_map(|(key, rows)| Some((key.clone(), rows.last()?.clone())));
+            let last = rows.iter().filter_map(|(key, rows)| Some((key.clone(), rows.last()?.row.clone())));
             newest.extend(last.map(|(key, row)| (*id, key, row)));
         }
         let add_segments = |state: &mut State| {
@@ -314,13 +216,22 @@ impl Writer<'_> {
                 group.segments.iter().for_each(|segment| of_group.add_segment(segment.clone()));
             }
         };
+        let end = |timeline: &mut Timeline| {
+            timeline.end(last_created, self.next_commit - 1);
+            staged.logged.iter().for_each(|(group, created)| timeline.note_logged(*group, *created));
+        };
         if staged.changes.segments.is_empty() {
-            published.timeline().end(last_created);
+            end(&mut published.timeline());
         } else {
             published.publish(|state, timeline| {
                 add_segments(state);
-                timeline.end(last_created);
+                end(timeline);
             });
+        }
+        for changes in &staged.changes.readers {
+            if changes.reader.purpose == Purpose::Live {
+                self.shared.log.keep_from(changes.reader.partition, changes.next_offset);
+            }
         }
         for (id, key, row) in newest {
             self.shared.latest.publish(state.groups[&id].schema.entity_type, id, &key, || row);
@@ -373,27 +284,5 @@ impl Writer<'_> {
             }
         });
         self.flusher.notify();
-    }
-}
-
-enum Part {
-    Segment(Arc<Segment>),
-    Rows(Vec<KeyedRow>),
-}
-
-impl Staged {
-    fn add(&mut self, part: Part, group: &GroupSchema, commit: u64, created: i64) {
-        match part {
-            Part::Rows(rows) if rows.is_empty() => {}
-            Part::Rows(rows) => {
-                self.changes.tail.push((group.id, commit, tail::encode(created, &rows)));
-                let staged = self.groups.entry(group.id).or_default();
-                staged.rows.insert(rows.iter().map(|(key, row)| (&**key, row.clone())));
-            }
-            Part::Segment(segment) => {
-                self.changes.segments.push(segment.meta.clone());
-                self.groups.entry(group.id).or_default().segments.push(segment);
-            }
-        }
     }
 }

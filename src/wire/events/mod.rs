@@ -9,11 +9,18 @@
 //! Whoever reads the log decodes every record, so nothing is built: texts are borrowed, and a head that is sound says that
 //! all of the payload is. Only strings with escapes are copied.
 
+mod body;
 mod json;
+mod lines;
 mod proto;
+mod requests;
 mod scan;
 #[cfg(test)]
 mod tests;
+
+pub use body::{JsonRequest, publish_outcome};
+pub use lines::publish_lines;
+pub use requests::{Request, outcome_to, publish_stream, stream_outcome_to};
 
 use crate::{
     error::{Error, Result},

@@ -11,7 +11,7 @@ use crate::{
     },
     wire::{
         codec::Decode,
-        fields::{Field, malformed, take_entry, take_field, text},
+        fields::{Field, each_field, flag, malformed, take_entry, take_field, text},
         proto,
         value::{timestamp_from, timestamp_to, value_from},
     },
@@ -41,14 +41,7 @@ impl From<Bytes> for Request {
 impl Request {
     /// Commits the rows of a unary request.
     pub async fn write(&self, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
-        let mut partial = false;
-        self.each(|number, field| {
-            if let (3, Field::Varint(flag)) = (number, &field) {
-                partial = *flag != 0;
-            }
-            Ok(())
-        })?;
-        let judge = if partial { Judge::RowByRow } else { Judge::AllOrNothing };
+        let judge = if flag(&self.0, 3)? { Judge::RowByRow } else { Judge::AllOrNothing };
         let (rows, idempotency) = self.read(service, caller, judge)?;
         if rows.is_empty() {
             return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
@@ -64,7 +57,7 @@ impl Request {
     ) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
         let mut rows = service.rows(caller, judge)?;
         let mut key = "";
-        self.each(|number, field| match (number, field) {
+        each_field(&self.0, |number, field| match (number, field) {
             (1, Field::Bytes(row)) => {
                 let position = rows.len();
                 rows.row(|rows| read_row(row, rows))
@@ -83,20 +76,11 @@ impl Request {
         Ok((rows, idempotency))
     }
 
-    fn each<'a>(&'a self, mut take: impl FnMut(u64, Field<'a>) -> Result<()>) -> Result<()> {
-        let mut rest: &[u8] = &self.0;
-        while !rest.is_empty() {
-            let (number, field) = take_field(&mut rest)?;
-            take(number, field)?;
-        }
-        Ok(())
-    }
-
     /// Equal for equal rows. Maps have no order of their own, so the parts of a row are hashed in the order of their
     /// bytes.
     fn fingerprint(&self) -> Result<[u8; 32]> {
         let mut hash = Sha256::new();
-        self.each(|number, field| {
+        each_field(&self.0, |number, field| {
             match (number, field) {
                 (1, Field::Bytes(row)) => {
                     let mut parts = Vec::new();

@@ -1,12 +1,9 @@
-//! Where rejected rows go: a line of JSON for each, with its place, the reason and the row itself.
+//! Where rejects go: a line of JSON for each, with its place, the reason and the row or event itself.
 
 use crate::{
-    cli::{file, shape, value},
+    cli::file,
     error::{Error, Result},
-    wire::{
-        json::JsonWriter,
-        proto::{FeatureRow, RejectedRow},
-    },
+    wire::json::JsonWriter,
 };
 use std::{
     fs::File,
@@ -17,12 +14,14 @@ use std::{
 /// The file is made with the first reject.
 pub(super) struct Rejects {
     path: PathBuf,
+    /// What one of them is called.
+    noun: &'static str,
     file: Option<BufWriter<File>>,
 }
 
 impl Rejects {
-    pub fn new(path: PathBuf) -> Self {
-        Self { path, file: None }
+    pub fn new(path: PathBuf, noun: &'static str) -> Self {
+        Self { path, noun, file: None }
     }
 
     /// A row that could not be read.
@@ -35,15 +34,23 @@ impl Rejects {
         })
     }
 
-    /// A row that the server refused.
-    pub fn refused(&mut self, line: u64, rejected: &RejectedRow, row: &FeatureRow) -> Result<()> {
-        let prefix = format!("rows[{}]", rejected.row);
-        let field = rejected.field.strip_prefix(&prefix).unwrap_or(&rejected.field).trim_start_matches('.');
+    /// A row that the server refused, by its position in the request.
+    pub fn refused(
+        &mut self,
+        line: u64,
+        position: u32,
+        field: &str,
+        reason: &str,
+        members: impl FnOnce(&mut JsonWriter<'_>),
+    ) -> Result<()> {
+        let noun = self.noun;
+        let field =
+            field.strip_prefix(&format!("{noun}s[{position}]")).unwrap_or(field).trim_start_matches('.');
         self.put(|w| {
             w.key("line").uint(line);
             w.key("field").string(field);
-            w.key("reason").string(&rejected.reason);
-            w.key("row").object(|w| row_members(w, row));
+            w.key("reason").string(reason);
+            w.key(noun).object(members);
         })
     }
 
@@ -65,23 +72,4 @@ impl Rejects {
         out.push(b'\n');
         file.write_all(&out).map_err(broken)
     }
-}
-
-/// As REST takes it, so that a mended line can be written again.
-fn row_members(w: &mut JsonWriter<'_>, row: &FeatureRow) {
-    if !row.entity_type.is_empty() {
-        w.key("entity_type").string(&row.entity_type);
-    }
-    if !row.entity_id.is_empty() {
-        w.key("entity_id").string(&row.entity_id);
-    }
-    if !row.entities.is_empty() {
-        w.key("entities").object(|w| row.entities.iter().for_each(|(key, id)| w.key(key).string(id)));
-    }
-    shape::moment(w.key("event_timestamp"), row.event_timestamp.as_ref());
-    w.key("values").object(|w| {
-        for (name, value) in &row.values {
-            w.key(name).value(value::from_proto(value).as_ref());
-        }
-    });
 }

@@ -1,0 +1,197 @@
+//! The event log: records in partitions, in an engine of its own, so that it never waits for the store's writer.
+//!
+//! ```text
+//! append ─> encoded by its caller ─> queue ─> one thread: what waits, in one transaction with one sync
+//!                                                │
+//!            blobs of about 64 KiB  <────────────┴─> newest blobs in memory <── whoever follows the end
+//! ```
+//!
+//! A blob is the unit of everything: it is written, read, skipped and removed whole, has one log time, and its records
+//! are handed out as slices of it. So an event costs a copy into its blob and little else.
+
+mod appender;
+mod blob;
+mod partition;
+mod queue;
+mod tables;
+
+pub use appender::run;
+
+use self::{
+    blob::{BLOB_BYTES_MAX, Blob, Piece, record_bytes},
+    partition::Partition,
+    queue::{Part, Queue},
+    tables::Tables,
+};
+use super::{Shared, blocking, engine::Engine};
+use crate::{
+    error::{Error, Result},
+    store::events::{FindRecords, Found, LogBounds, NewRecord, Place, Record, partition_of},
+};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::oneshot;
+
+/// Bytes of the newest blobs that are kept in memory, all partitions together.
+const RECENT_BYTES_MAX: usize = 8 << 20;
+const PARTITIONS_MAX: u32 = 1_024;
+
+/// The log as callers and its thread share it.
+#[derive(Debug)]
+pub struct PartitionedLog {
+    queue: Queue,
+    tables: Tables,
+    partitions: Vec<Partition>,
+}
+
+impl PartitionedLog {
+    pub fn open(engine: Engine, partitions: u32) -> Result<Self> {
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(Error::refused(format!(
+                "an event log has 1 to {PARTITIONS_MAX} partitions, not {partitions}"
+            )));
+        }
+        let tables = Tables::prepare(engine, partitions)?;
+        let recent_bytes_max = RECENT_BYTES_MAX / partitions as usize;
+        let all =
+            (0..partitions).map(|partition| Ok(Partition::new(tables.bounds(partition)?, recent_bytes_max)));
+        Ok(Self { queue: Queue::new(), partitions: all.collect::<Result<_>>()?, tables })
+    }
+
+    pub fn partitions(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    pub fn bounds(&self, partition: u32) -> Result<LogBounds> {
+        Ok(*self.partition(partition)?.bounds.borrow())
+    }
+
+    /// The log time of a record, or of the oldest one after it.
+    pub fn log_time_at(&self, partition: u32, offset: u64) -> Result<Option<i64>> {
+        self.tables.log_time_at(partition, offset)
+    }
+
+    /// Tells what the live reader of a partition has not read: it stays.
+    pub fn keep_from(&self, partition: u32, offset: u64) {
+        if let Some(partition) = self.partitions.get(partition as usize) {
+            partition.set_keep_from(offset);
+        }
+    }
+
+    pub async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Place>> {
+        let (parts, of_record) = cut(&records, self.partitions());
+        let partitions: Vec<u32> = parts.iter().map(|part| part.partition).collect();
+        drop(records);
+        if parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut next = self.queue.append(parts).await?;
+        let place = |part: u32| {
+            let offset = &mut next[part as usize];
+            *offset += 1;
+            Place { partition: partitions[part as usize], offset: *offset - 1 }
+        };
+        Ok(of_record.into_iter().map(place).collect())
+    }
+
+    pub async fn tick(&self, partition: u32) -> Result<()> {
+        self.partition(partition)?;
+        self.queue.append(vec![Part { partition, pieces: vec![Piece::tick()] }]).await.map(drop)
+    }
+
+    /// Asks for everything outdated to be removed.
+    pub fn remove_outdated(&self, reply: oneshot::Sender<Result<()>>) -> Result<()> {
+        self.queue.remove_outdated(reply)
+    }
+
+    pub fn stop(&self) {
+        self.queue.stop();
+    }
+
+    fn publish(&self, partition: u32, blob: &Blob) {
+        self.partitions[partition as usize].publish(blob);
+    }
+
+    fn partition(&self, partition: u32) -> Result<&Partition> {
+        self.partitions.get(partition as usize).ok_or_else(|| {
+            Error::not_found(format!(
+                "the event log has no partition {partition}; it has {}, from 0",
+                self.partitions.len()
+            ))
+        })
+    }
+}
+
+/// Records from an offset on, once there are some.
+pub async fn read(
+    shared: &Arc<Shared>,
+    partition: u32,
+    from: u64,
+    bytes_max: usize,
+    wait: Duration,
+) -> Result<Vec<Record>> {
+    let log = &shared.log;
+    let here = log.partition(partition)?;
+    let end = here.bounds.borrow().end;
+    if end <= from {
+        let mut bounds = here.bounds.subscribe();
+        if tokio::time::timeout(wait, bounds.wait_for(|bounds| bounds.end > from)).await.is_err() {
+            return Ok(Vec::new());
+        }
+    }
+    let mut blobs = here.newest(from, bytes_max);
+    if blobs.is_empty() {
+        let shared = shared.clone();
+        blobs = blocking(move || shared.log.tables.read(partition, from, bytes_max)).await?;
+    }
+    let mut records = Vec::with_capacity(blobs.iter().map(|blob| blob.head.records as usize).sum());
+    let mut bytes_left = bytes_max.max(1);
+    for blob in &blobs {
+        if bytes_left == 0 {
+            break;
+        }
+        blob.read(from, &mut bytes_left, &mut records).ok_or_else(|| {
+            Error::internal("a blob of the event log is damaged; restore the data directory from a backup")
+        })?;
+    }
+    Ok(records)
+}
+
+pub async fn find(shared: &Arc<Shared>, query: FindRecords) -> Result<Found> {
+    shared.log.partition(query.partition)?;
+    let shared = shared.clone();
+    blocking(move || shared.log.tables.find(&query)).await
+}
+
+/// Records encoded by partition, in pieces that each fit a blob; and for each record its part.
+fn cut(records: &[NewRecord], partitions: u32) -> (Vec<Part>, Vec<u32>) {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut by_partition: HashMap<u32, u32> = HashMap::new();
+    let mut of_record = Vec::with_capacity(records.len());
+    let mut bytes_left: usize = records.iter().map(record_bytes).sum();
+    for record in records {
+        let part = if partitions == 1 {
+            0
+        } else {
+            let partition = partition_of(&record.key, partitions);
+            let next = by_partition.len() as u32;
+            *by_partition.entry(partition).or_insert(next)
+        };
+        of_record.push(part);
+        let bytes = record_bytes(record);
+        let part = match parts.get_mut(part as usize) {
+            Some(part) => part,
+            None => {
+                let partition = if partitions == 1 { 0 } else { partition_of(&record.key, partitions) };
+                parts.push(Part { partition, pieces: Vec::new() });
+                parts.last_mut().expect("just pushed")
+            }
+        };
+        if !part.pieces.last().is_some_and(|piece| piece.takes(bytes)) {
+            let expected = (bytes_left / partitions as usize).min(BLOB_BYTES_MAX).max(bytes);
+            part.pieces.push(Piece::with_capacity(expected));
+        }
+        part.pieces.last_mut().expect("just pushed").push_event(record);
+        bytes_left -= bytes;
+    }
+    (parts, of_record)
+}

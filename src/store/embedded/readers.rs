@@ -1,0 +1,162 @@
+//! What readers of the event log keep: where they stand, what rebuilds their aggregators, and the side tables (see
+//! `sides`), in the store's engine, so that they move in one transaction with the rows.
+
+use super::{
+    engine::corrupted,
+    manifest::Manifest,
+    sides::{self, SideChunks},
+};
+use crate::{
+    error::{Error, Kind, Result},
+    feature::GroupId,
+    store::events::{Claim, Purpose, ReaderId, ReaderState, Save, StreamCommit},
+};
+use redb::{ReadableTable, TableDefinition, WriteTransaction};
+
+/// (partition, purpose, group).
+type Reader = (u32, u8, u32);
+/// A reader to its epoch and its state; no bytes = it has committed nothing.
+const READERS: TableDefinition<Reader, (u64, &[u8])> = TableDefinition::new("readers");
+/// (reader, number) to a part of an aggregator's state.
+const SAVES: TableDefinition<(u32, u8, u32, u64), &[u8]> = TableDefinition::new("saves");
+
+/// One transaction of a reader, but for its rows, as bytes.
+#[derive(Debug)]
+pub struct ReaderChanges {
+    pub reader: ReaderId,
+    pub epoch: u64,
+    pub next_offset: u64,
+    state: Vec<u8>,
+    save: Option<Save>,
+    drop_saves: Vec<u64>,
+    opens: Vec<(ReaderId, Vec<u8>, Save)>,
+    late: SideChunks,
+    dead: SideChunks,
+}
+
+impl ReaderChanges {
+    /// Takes everything but the rows out of a commit.
+    pub fn new(commit: StreamCommit) -> Self {
+        let StreamCommit { epoch, state, save, drop_saves, late, dead, opens, .. } = commit;
+        let opens = opens.into_iter().map(|(state, save)| (state.reader, encode(&state), save));
+        Self {
+            reader: state.reader,
+            epoch,
+            next_offset: state.next_offset,
+            state: encode(&state),
+            save,
+            drop_saves,
+            opens: opens.collect(),
+            late: SideChunks::new(state.reader, late),
+            dead: SideChunks::new(state.reader, dead),
+        }
+    }
+}
+
+fn encode(state: &ReaderState) -> Vec<u8> {
+    rmp_serde::to_vec(state).expect("a reader's state encodes")
+}
+
+/// Roughly what a commit takes beside its rows.
+pub fn bytes(commit: &StreamCommit) -> usize {
+    let save = |save: &Save| save.bytes.len();
+    commit.state.summary.len()
+        + commit.save.as_ref().map_or(0, save)
+        + commit.opens.iter().map(|(_, opened)| save(opened)).sum::<usize>()
+        + commit.late.iter().map(|late| 128 + late.entity_id.len()).sum::<usize>()
+        + commit.dead.iter().map(|dead| 128 + dead.record.len()).sum::<usize>()
+}
+
+/// Why a reader that was taken over may not commit.
+pub fn fenced(reader: ReaderId) -> Error {
+    Error::new(
+        Kind::FailedPrecondition,
+        format!(
+            "somebody else reads partition {} of the event log now ({:?}); claim it again to go on from what is committed",
+            reader.partition, reader.purpose
+        ),
+    )
+}
+
+pub fn key(reader: ReaderId) -> Reader {
+    match reader.purpose {
+        Purpose::Live => (reader.partition, 0, 0),
+        Purpose::Backfill(GroupId(group)) => (reader.partition, 1, group),
+    }
+}
+
+pub fn prepare(txn: &WriteTransaction) -> Result<(), redb::Error> {
+    txn.open_table(READERS)?;
+    txn.open_table(SAVES)?;
+    sides::prepare(txn)
+}
+
+/// Makes what a reader changed durable, in the transaction of its rows.
+pub fn put(txn: &WriteTransaction, changes: &ReaderChanges) -> Result<(), redb::Error> {
+    let (mut readers, mut saves) = (txn.open_table(READERS)?, txn.open_table(SAVES)?);
+    let reader = key(changes.reader);
+    readers.insert(reader, (changes.epoch, changes.state.as_slice()))?;
+    for number in &changes.drop_saves {
+        saves.remove((reader.0, reader.1, reader.2, *number))?;
+    }
+    let mut put = |reader: Reader, save: &Save| -> Result<(), redb::Error> {
+        saves.insert((reader.0, reader.1, reader.2, save.number), save.bytes.as_slice())?;
+        Ok(())
+    };
+    if let Some(save) = &changes.save {
+        put(reader, save)?;
+    }
+    for (opened, state, save) in &changes.opens {
+        let opened = key(*opened);
+        let epoch = readers.get(opened)?.map_or(0, |stored| stored.value().0);
+        readers.insert(opened, (epoch, state.as_slice()))?;
+        put(opened, save)?;
+    }
+    sides::put(txn, &changes.late, &changes.dead)
+}
+
+impl Manifest {
+    /// The epoch of a reader: 0 before anybody claimed it.
+    pub fn epoch(&self, reader: ReaderId) -> Result<u64> {
+        self.read(|txn| {
+            let stored = txn.open_table(READERS)?.get(key(reader))?;
+            Ok(stored.map_or(0, |stored| stored.value().0))
+        })
+    }
+
+    /// Raises a reader's epoch and answers with what it last committed.
+    pub fn claim(&self, reader: ReaderId) -> Result<Claim> {
+        let key = key(reader);
+        self.write(|txn| {
+            let (epoch, state) = {
+                let mut readers = txn.open_table(READERS)?;
+                let stored = readers.get(key)?.map(|stored| (stored.value().0, stored.value().1.to_owned()));
+                let (epoch, state) = stored.unwrap_or_default();
+                readers.insert(key, (epoch + 1, state.as_slice()))?;
+                (epoch + 1, state)
+            };
+            let saves = txn.open_table(SAVES)?;
+            let of_reader = saves.range((key.0, key.1, key.2, 0)..=(key.0, key.1, key.2, u64::MAX))?;
+            let saves = of_reader.map(|entry| {
+                let (key, bytes) = entry?;
+                Ok(Save { number: key.value().3, bytes: bytes.value().to_owned() })
+            });
+            Ok(Claim { epoch, state: decode(&state)?, saves: saves.collect::<Result<_, redb::Error>>()? })
+        })
+    }
+
+    /// Readers that have committed something, by partition.
+    pub fn readers(&self) -> Result<Vec<ReaderState>> {
+        self.read(|txn| {
+            let mut found = Vec::new();
+            for entry in txn.open_table(READERS)?.iter()? {
+                found.extend(decode(entry?.1.value().1)?);
+            }
+            Ok(found)
+        })
+    }
+}
+
+fn decode(state: &[u8]) -> Result<Option<ReaderState>, redb::Error> {
+    if state.is_empty() { Ok(None) } else { rmp_serde::from_slice(state).map(Some).map_err(corrupted) }
+}

@@ -1,0 +1,172 @@
+//! What readers do besides counting: ticks, side tables, bounds, tenants apart.
+
+use super::{MINUTE, SECOND, START, World, app_at, event, feature};
+use crate::conformance::TestTime;
+use larder::{
+    error::Kind,
+    feature::Timestamp,
+    store::events::{EventLog, NewRecord, Payload, SideQuery, StreamStore},
+    window::Options,
+};
+use serde_json::json;
+use std::time::Duration;
+
+fn side(world: &World) -> SideQuery {
+    SideQuery {
+        tenant: world.caller.tenant(),
+        after: None,
+        limit: 100,
+        event_type: String::new(),
+        entity_id: String::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_partition_emits_what_is_due() {
+    let time = TestTime::default();
+    time.set(START + 10 * SECOND);
+    let app = app_at(&time).await;
+    let rest = app.rest();
+    let features = json!({"features": [feature("sum_5m", "sum", "5m", "1m")]});
+    rest.post("/api/v1/features/register", &features).await.json(200);
+    let answer = rest.post("/api/v1/events", &event("ann", START + 5 * SECOND, 99.5)).await.json(200);
+    assert_eq!(answer, json!({"accepted": 1, "unused": 0, "late": 0, "duplicate": 0, "rejected": []}));
+    let ask = json!({"entity_ids": ["ann"], "features": ["sum_5m"]});
+    let online = rest.post("/api/v1/features/online", &ask).await.json(200);
+    assert_eq!(online["results"][0]["statuses"]["sum_5m"], "NOT_FOUND");
+    time.set(START + 60 * SECOND);
+    for _ in 0..200 {
+        let online = rest.post("/api/v1/features/online", &ask).await.json(200);
+        let result = &online["results"][0];
+        if result["statuses"]["sum_5m"] == "PRESENT" {
+            assert_eq!(result["values"]["sum_5m"], 99.5);
+            assert_eq!(
+                result["event_timestamps"]["sum_5m"],
+                Timestamp::from_stored(START + MINUTE).to_string()
+            );
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing was emitted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_record_is_a_dead_letter_once() {
+    let world = World::new().await;
+    world.register(json!([feature("count", "count", "1m", "1m")])).await;
+    let mut aggregation = world.aggregate().await;
+    let poison = |text: &'static str| NewRecord {
+        tenant: world.caller.tenant(),
+        key: "ann".into(),
+        event_timestamp: Timestamp::from_stored(START),
+        payload: Payload::Json(text.into()),
+    };
+    world.append(&[event("ann", START, 1.0)]).await;
+    world.store.append(vec![poison("{\"entity_id\": \"ann\""), poison("\u{0}")]).await.unwrap();
+    world.append(&[event("ann", START + SECOND, 1.0), event("ann", START + 6 * MINUTE, 1.0)]).await;
+    world.caught_up().await;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        world.caught_up().await;
+        let ledger = world.service.events.streams.statuses()[0].ledger;
+        assert_eq!(
+            (ledger.dead, ledger.counted, ledger.produced()),
+            (3, 2, 5),
+            "the last lies in the future"
+        );
+        let dead = world.store.dead_letters(side(&world)).await.unwrap();
+        let offsets: Vec<u64> = dead.iter().map(|dead| dead.place.offset).collect();
+        assert_eq!(offsets, [1, 2, 4]);
+        assert_eq!(dead[0].record, b"{\"entity_id\": \"ann\"");
+        assert!(dead[2].reason.contains("ahead"), "{}", dead[2].reason);
+        aggregation.stop().await.unwrap();
+        aggregation = world.aggregate().await;
+        world.caught_up().await;
+    }
+    aggregation.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn late_events_are_kept_with_the_windows_they_missed() {
+    let world = World::new().await;
+    world.register(json!([feature("count", "count", "15m", "5m")])).await;
+    let aggregation = world.aggregate().await;
+    world.time.set(START + 60 * MINUTE);
+    // Closes windows that end at 20 minutes and before.
+    world.append(&[event("ben", START + 30 * MINUTE, 1.0)]).await;
+    world.append(&[event("ann", START + 11 * MINUTE, 1.0), event("ann", START + 2 * MINUTE, 1.0)]).await;
+    world.caught_up().await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    world.caught_up().await;
+    let late = world.store.late_events(side(&world)).await.unwrap();
+    let ends = |at: usize| -> Vec<i64> {
+        late[at]
+            .missed
+            .iter()
+            .flat_map(|missed| missed.ends().map(|end| (end.micros() - START) / MINUTE))
+            .collect()
+    };
+    assert_eq!(late.len(), 2);
+    assert_eq!((late[0].late, ends(0)), (false, vec![15, 20]));
+    assert_eq!((late[1].late, ends(1)), (true, vec![5, 10, 15]));
+    let ledger = world.service.events.streams.statuses()[0].ledger;
+    assert_eq!((ledger.late, ledger.counted), (1, 2));
+    let other = SideQuery { entity_id: "ben".into(), ..side(&world) };
+    assert!(world.store.late_events(other).await.unwrap().is_empty());
+    aggregation.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_over_its_bound_holds_producers_back() {
+    let world = World::new().await;
+    world.register(json!([feature("count", "count", "1h", "1m")])).await;
+    let small = Options { bytes_max: 200_000, ..Options::default() };
+    let aggregation = world.aggregate_with(small).await;
+    let events: Vec<_> = (0..6_000).map(|n| event(&format!("user {n}"), START, 1.0)).collect();
+    world.append(&events).await;
+    let streams = &world.service.events.streams;
+    let mut refused = None;
+    for _ in 0..500 {
+        refused = streams.hold().err();
+        if refused.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let refused = refused.expect("producers are told");
+    assert_eq!(refused.kind, Kind::Unavailable);
+    assert!(refused.message.contains("raise it"), "{refused}");
+    aggregation.stop().await.unwrap();
+    let aggregation = world.aggregate().await;
+    world.caught_up().await;
+    let status = &streams.statuses()[0];
+    assert_eq!(
+        (status.ledger.counted, status.ledger.produced(), status.stalled.clone()),
+        (6_000, 6_000, None)
+    );
+    assert!(streams.hold().is_ok());
+    aggregation.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_before_what_is_kept_are_dropped() {
+    use larder::store::embedded::{EmbeddedStore, Options};
+    let time = TestTime::default();
+    time.set(START);
+    let retention = Some("1h".parse().unwrap());
+    let options = Options { clock: time.clock(), retention, ..Options::default() };
+    let world = World::over(EmbeddedStore::in_memory(options).unwrap(), time).await;
+    world.register(json!([feature("count", "count", "1m", "1m")])).await;
+    let aggregation = world.aggregate().await;
+    world.append(&[event("ann", START - 3 * 60 * MINUTE, 1.0), event("ann", START - MINUTE, 1.0)]).await;
+    world.time.set(START + MINUTE);
+    world.caught_up().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    world.caught_up().await;
+    let history = world.history("count", &["ann".to_owned()]).await;
+    assert!(history["ann"].iter().all(|(event, ..)| *event > START - 60 * MINUTE), "{history:?}");
+    assert!(!history["ann"].is_empty());
+    assert!(world.service.events.streams.statuses()[0].rows_dropped > 0);
+    aggregation.stop().await.unwrap();
+}

@@ -1,0 +1,205 @@
+//! Events become rows: readers over a real log and store, with a clock that tests set.
+
+mod backfill;
+mod crash;
+mod lifecycle;
+mod replay;
+
+use crate::{conformance::TestTime, support::TestApp};
+use larder::{
+    access::{ApiKeySecret, Caller, Scope},
+    clock::Clock,
+    feature::{Cell, GroupSchema, PackedRow, Timestamp, Value},
+    registry::Registry,
+    serving::{Events, Limits, Service},
+    store::{
+        DurableStore, Scan, StoredRow,
+        embedded::{EmbeddedStore, Options},
+        events::{Body, EventLog, NewRecord, Payload, Place, Record},
+    },
+    stream::Aggregation,
+    window,
+    wire::register,
+};
+use serde_json::{Value as Json, json};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// The first moment of these tests: a multiple of all slides.
+pub const START: i64 = 1_700_006_400_000_000;
+pub const SECOND: i64 = 1_000_000;
+pub const MINUTE: i64 = 60 * SECOND;
+
+/// A store with its service, without a server.
+pub struct World {
+    pub time: TestTime,
+    pub store: Arc<EmbeddedStore>,
+    pub service: Service,
+    pub caller: Caller,
+}
+
+/// All rows of a group by entity, each as (event timestamp, created, sequence, packed values).
+pub type History = BTreeMap<String, Vec<(i64, i64, u64, Vec<u8>)>>;
+
+impl World {
+    /// In memory, at the first moment.
+    pub async fn new() -> Self {
+        let time = TestTime::default();
+        time.set(START);
+        let options = Options { clock: time.clock(), ..Options::default() };
+        Self::over(EmbeddedStore::in_memory(options).unwrap(), time).await
+    }
+
+    pub async fn over(store: EmbeddedStore, time: TestTime) -> Self {
+        let store = Arc::new(store);
+        let registry = Arc::new(Registry::open(store.clone()).await.unwrap());
+        let tenant = registry.create_tenant("default").await.unwrap();
+        let secret = ApiKeySecret::generate();
+        let clock = time.clock();
+        registry.create_key(tenant, &secret, &Scope::ALL, clock.now(), None).await.unwrap();
+        let caller = registry.authenticate(secret.reveal(), clock.now()).unwrap();
+        let events = Events::new(store.clone(), store.clone());
+        let limits = Arc::new(Limits::default());
+        let service = Service::new(registry, store.clone(), events, limits, clock);
+        Self { time, store, service, caller }
+    }
+
+    pub async fn aggregate(&self) -> Aggregation {
+        self.aggregate_with(window::Options::default()).await
+    }
+
+    pub async fn aggregate_with(&self, options: window::Options) -> Aggregation {
+        Aggregation::start(&self.service, options).await.unwrap()
+    }
+
+    /// Registers features in the shape of REST.
+    pub async fn register(&self, features: Json) {
+        let body = json!({"features": features}).to_string();
+        let registration = register::read_registration(body.as_bytes()).unwrap();
+        self.service.register_features(&self.caller, registration).await.unwrap();
+    }
+
+    /// Appends events as they are, at the clock's time.
+    pub async fn append(&self, events: &[Json]) -> Vec<Place> {
+        let records = events.iter().map(|event| NewRecord {
+            tenant: self.caller.tenant(),
+            key: event["entity_id"].as_str().unwrap_or_default().to_owned().into(),
+            event_timestamp: Timestamp::parse(
+                event["timestamp"].as_str().unwrap_or("2023-11-15T00:00:00Z"),
+                larder::feature::Round::Up,
+            )
+            .unwrap(),
+            payload: Payload::Json(event.to_string().into()),
+        });
+        self.store.append(records.collect()).await.unwrap()
+    }
+
+    /// Waits until everything in the log is counted and durable.
+    pub async fn caught_up(&self) {
+        for _ in 0..2_000 {
+            let mut behind = false;
+            for status in self.service.events.streams.statuses() {
+                let end = self.store.bounds(status.partition).await.unwrap().end;
+                behind |= status.next_offset < end || status.end_offset < end;
+            }
+            // Rows that wait for a commit keep the settled time back.
+            let snapshot = self.store.snapshot(&self.groups()).await.unwrap();
+            if !behind && snapshot.settled_at().micros() >= self.time.get() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("readers do not catch up: {:?}", self.service.events.streams.statuses());
+    }
+
+    /// Waits until every backfill is done.
+    pub async fn filled(&self) {
+        for _ in 0..2_000 {
+            let backfills = self.service.events.streams.backfills();
+            if !backfills.is_empty() && backfills.iter().all(|backfill| backfill.done) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("backfills do not end: {:?}", self.service.events.streams.backfills());
+    }
+
+    pub fn groups(&self) -> Vec<Arc<GroupSchema>> {
+        let catalogue = self.service.registry.catalogue(&self.caller);
+        catalogue.groups().map(|entry| entry.schema.clone()).collect()
+    }
+
+    pub async fn history(&self, group: &str, entities: &[String]) -> History {
+        let catalogue = self.service.registry.catalogue(&self.caller);
+        let schema = catalogue.group(group).unwrap().schema.clone();
+        let snapshot = self.store.snapshot(std::slice::from_ref(&schema)).await.unwrap();
+        let mut history = History::new();
+        for key in entities {
+            let scan = Scan {
+                group: schema.clone(),
+                key: key.clone(),
+                from: Timestamp::MIN,
+                to: Timestamp::MAX,
+                after: None,
+                limit: usize::MAX,
+            };
+            let row = |row: &StoredRow| {
+                let (event, created, sequence) = row.order();
+                (event.micros(), created.micros(), sequence, row.values.to_vec())
+            };
+            history.insert(key.clone(), snapshot.scan(scan).await.unwrap().iter().map(row).collect());
+        }
+        history
+    }
+
+    /// What a row of a count and a sum holds.
+    pub fn count_and_sum(&self, group: &str, packed: &[u8]) -> (i64, f64) {
+        let catalogue = self.service.registry.catalogue(&self.caller);
+        let schema = &catalogue.group(group).unwrap().schema;
+        let row = PackedRow::new(packed).unwrap();
+        let cell = |column: usize| row.cell(column, schema.columns[column].dtype);
+        match (cell(0), cell(1)) {
+            (Cell::Value(Value::Int64(count)), Cell::Value(Value::Float64(sum))) => (count, sum),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Every record of a partition.
+    pub async fn records(&self, partition: u32) -> Vec<Record> {
+        let mut records: Vec<Record> = Vec::new();
+        loop {
+            let next = records.last().map_or(0, |last| last.offset + 1);
+            let more = self.store.read(partition, next, 1 << 20, Duration::ZERO).await.unwrap();
+            if more.is_empty() {
+                return records;
+            }
+            records.extend(more);
+        }
+    }
+}
+
+/// An event of the user's schema.
+pub fn event(entity: &str, micros: i64, value: f64) -> Json {
+    let timestamp = Timestamp::from_stored(micros).to_string();
+    json!({"entity_id": entity, "event_type": "purchase", "value": value, "timestamp": timestamp, "metadata": {}})
+}
+
+/// A windowed feature of users over purchases.
+pub fn feature(name: &str, function: &str, size: &str, slide: &str) -> Json {
+    let dtype = if function == "count" { "int64" } else { "float64" };
+    let window = json!({"event_type": "purchase", "function": function, "size": size, "slide": slide});
+    json!({"name": name, "entity_type": "user", "dtype": dtype, "window": window})
+}
+
+/// A body without its place.
+pub fn payload(record: &Record) -> Option<&Payload> {
+    match &record.body {
+        Body::Tick => None,
+        Body::Event { payload, .. } => Some(payload),
+    }
+}
+
+/// A server whose clock the test sets.
+pub async fn app_at(time: &TestTime) -> TestApp {
+    let time = time.clone();
+    TestApp::start_at(Clock::from_fn(move || Timestamp::from_stored(time.get())), |_| ()).await
+}
