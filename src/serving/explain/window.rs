@@ -88,21 +88,16 @@ impl Service {
             last_event: None,
             unread: None,
         };
-        let options = Options::default();
+        let taking = WindowFeature::of(feature).expect("only windowed features come here");
         let mut count = Count {
             entity: key,
             entity_type: &feature.entity_type_name,
             takers: takers(&self.registry.catalogue(caller), &window.event_type),
-            feature: WindowFeature {
-                function: window.function,
-                field: window.field.clone(),
-                dtype: feature.dtype,
-                allow_non_finite: feature.allow_non_finite,
-            },
+            feature: taking,
             row_offset: row.sequence,
             late: HashSet::new(),
             ids: HashMap::new(),
-            options,
+            options: self.events.windows,
             explained: &mut explained,
         };
         let counted = self.count_events(caller, feature.group, &mut count, read_event).await;
