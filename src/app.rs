@@ -98,7 +98,7 @@ impl App {
         let key_file = (!config.in_memory).then(|| admin_key_file(&config.data_dir));
         let first_key = first_key(&registry, &clock, bootstrap_key, key_file.as_deref()).await?;
         let limits = Arc::new(config.limits.clone());
-        let events = Events::new(storage.log, storage.streams);
+        let events = Events { windows: config.windows(), ..Events::new(storage.log, storage.streams) };
         let service = Service::new(registry, storage.durable, events, limits, clock);
         let aggregation = Aggregation::start(&service, config.windows()).await?;
         let shared = Shared::new(service.clone(), config.http.clone(), config.log.online_sample);

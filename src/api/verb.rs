@@ -54,8 +54,8 @@ verbs! {
 
 use Verb::*;
 
-/// Every path of REST with the verb it stands for. Streamed writes and events come on the same paths, with lines in their
-/// bodies.
+/// Every path of REST with the verb it stands for. Streamed writes and events come on
+/// the same paths, with lines in their bodies.
 pub(super) const ROUTES: [(Method, &str, Verb); 23] = [
     (Method::POST, "/api/v1/features/online", GetOnlineFeatures),
     (Method::POST, "/api/v1/features/online:packed", GetOnlineFeatures),

@@ -28,6 +28,7 @@ use crate::{
         DurableStore,
         events::{EventLog, StreamStore},
     },
+    window,
 };
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -51,13 +52,15 @@ pub struct Events {
     pub log: Arc<dyn EventLog>,
     pub store: Arc<dyn StreamStore>,
     pub streams: Arc<streams::Streams>,
+    /// How events are judged by whoever reads the log.
+    pub windows: window::Options,
 }
 
 impl Events {
     /// A log that is read by this process.
     pub fn new(log: Arc<dyn EventLog>, store: Arc<dyn StreamStore>) -> Self {
         let streams = Arc::new(streams::Streams::new(log.partitions()));
-        Self { log, store, streams }
+        Self { log, store, streams, windows: window::Options::default() }
     }
 }
 

@@ -41,21 +41,11 @@ pub fn wanted(snapshot: &RegistrySnapshot) -> Vec<Wanted> {
                 event_type: window.event_type.clone(),
                 size: window.size,
                 slide: window.slide,
-                features: features.iter().copied().filter_map(column).collect(),
+                features: features.iter().copied().filter_map(WindowFeature::of).collect(),
             };
             Some(Wanted { group, schema, start: window.start })
         })
         .collect();
     wanted.sort_by_key(|wanted| wanted.group.id);
     wanted
-}
-
-fn column(feature: &Feature) -> Option<WindowFeature> {
-    let window = feature.window.as_ref()?;
-    Some(WindowFeature {
-        function: window.function,
-        field: window.field.clone(),
-        dtype: feature.dtype,
-        allow_non_finite: feature.allow_non_finite,
-    })
 }

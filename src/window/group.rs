@@ -1,7 +1,7 @@
 //! Registrations: closed groups of windowed features.
 
 use super::{FieldValue, layout};
-use crate::feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction};
+use crate::feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction, definition::Feature};
 use serde::{Deserialize, Serialize};
 
 /// The windowed features of one registration over the same entity type, event type, size and slide.
@@ -41,6 +41,17 @@ pub enum Span {
 }
 
 impl WindowFeature {
+    /// Of a registered feature; None = it is not windowed.
+    pub fn of(feature: &Feature) -> Option<Self> {
+        let window = feature.window.as_ref()?;
+        Some(Self {
+            function: window.function,
+            field: window.field.clone(),
+            dtype: feature.dtype,
+            allow_non_finite: feature.allow_non_finite,
+        })
+    }
+
     /// Whether the column counts an event that holds this in the feature's field.
     pub fn takes(&self, value: FieldValue<'_>) -> bool {
         layout::class(self).is_none_or(|class| class.takes(value))

@@ -1,10 +1,14 @@
 //! What Larder promises, asked through gRPC and REST alike.
 
+mod admin;
+mod explain;
 mod historical;
 mod history;
+mod looks;
 mod online;
 mod register;
 mod shapes;
+mod statistics;
 mod values;
 mod via;
 mod write;

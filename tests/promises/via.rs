@@ -388,7 +388,7 @@ pub fn expect<T: std::fmt::Debug>(outcome: Outcome<T>, kind: &str, field: &str) 
     assert_eq!((refused.kind.as_str(), refused.field.as_str()), (kind, field), "{}", refused.message);
 }
 
-fn answered(answer: crate::support::Answer) -> Outcome<Json> {
+pub(super) fn answered(answer: crate::support::Answer) -> Outcome<Json> {
     if answer.status == 200 {
         return Ok(answer.json(200));
     }
@@ -407,7 +407,7 @@ fn answered(answer: crate::support::Answer) -> Outcome<Json> {
     Err(Refused { kind, field: field.unwrap_or_default(), message })
 }
 
-fn refused(status: Status) -> Refused {
+pub(super) fn refused(status: Status) -> Refused {
     let details = status.get_error_details();
     let kind = details.error_info().unwrap().reason.to_lowercase().replace('_', "-");
     let code = match kind.as_str() {
@@ -450,6 +450,6 @@ fn text(json: &Json) -> String {
     json.as_str().unwrap().to_owned()
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

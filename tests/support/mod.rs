@@ -5,7 +5,7 @@ mod raw;
 mod rest;
 mod store;
 
-pub use grpc::GrpcClient;
+pub use grpc::{AdminClient, GrpcClient};
 pub use raw::RawConnection;
 pub use rest::{Answer, RestClient, send};
 pub use store::Door;
@@ -113,6 +113,11 @@ impl TestApp {
     /// A client with another key, or none.
     pub async fn grpc_with(&self, key: Option<&str>) -> GrpcClient {
         grpc::connect(self.address(), key).await
+    }
+
+    /// A client of administrators with any key, or none.
+    pub async fn admin_with(&self, key: Option<&str>) -> AdminClient {
+        grpc::connect_admin(self.address(), key).await
     }
 
     /// Drains the server and waits for its end.

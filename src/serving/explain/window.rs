@@ -88,21 +88,16 @@ impl Service {
             last_event: None,
             unread: None,
         };
-        let options = Options::default();
+        let taking = WindowFeature::of(feature).expect("only windowed features come here");
         let mut count = Count {
             entity: key,
             entity_type: &feature.entity_type_name,
             takers: takers(&self.registry.catalogue(caller), &window.event_type),
-            feature: WindowFeature {
-                function: window.function,
-                field: window.field.clone(),
-                dtype: feature.dtype,
-                allow_non_finite: feature.allow_non_finite,
-            },
+            feature: taking,
             row_offset: row.sequence,
             late: HashSet::new(),
             ids: HashMap::new(),
-            options,
+            options: self.events.windows,
             explained: &mut explained,
         };
         let counted = self.count_events(caller, feature.group, &mut count, read_event).await;
@@ -298,6 +293,138 @@ impl Count<'_> {
                 self.ids.insert(key, record.log_time);
                 false
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::feature::{Dtype, TenantId};
+
+    const SECOND: i64 = 1_000_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_stored(seconds * SECOND)
+    }
+
+    /// An event: offset, log time, event time, id, entity type, type, and what `value` holds.
+    type Given<'a> = (u64, i64, i64, Option<&'a str>, Option<&'a str>, &'a str, FieldValue<'a>);
+
+    /// What is counted of these events in the window from 600 s to 900 s, of a row that record 50 caused; record 9 missed it.
+    fn count(events: &[Given<'_>], takers: Vec<Timestamp>) -> ExplainedWindow {
+        let mut explained = ExplainedWindow {
+            event_type: "buy".into(),
+            function: WindowFunction::Sum,
+            field: Some("value".into()),
+            start: at(600),
+            end: at(900),
+            complete: true,
+            events_counted: 0,
+            events_late: 1,
+            events_duplicate: 0,
+            events_unused: 0,
+            events_pending: 0,
+            first_event: None,
+            last_event: None,
+            unread: None,
+        };
+        let mut count = Count {
+            entity: "u",
+            entity_type: "user",
+            takers,
+            feature: WindowFeature {
+                function: WindowFunction::Sum,
+                field: Some("value".into()),
+                dtype: Dtype::Float64,
+                allow_non_finite: false,
+            },
+            row_offset: 50,
+            late: HashSet::from([9]),
+            ids: HashMap::new(),
+            options: Options::default(),
+            explained: &mut explained,
+        };
+        for (offset, log_time, time, event_id, entity_type, event_type, value) in events {
+            let payload = Payload::Json(bytes::Bytes::new());
+            let body = Body::Event { tenant: TenantId(1), payload };
+            let record = Record { offset: *offset, log_time: at(*log_time), body };
+            let head = EventHead {
+                entity_id: if *event_type == "other" { "v" } else { "u" }.into(),
+                event_type: (*event_type).into(),
+                timestamp: at(*time),
+                event_id: event_id.map(Into::into),
+                entity_type: entity_type.map(Into::into),
+            };
+            count.add(&record, &head, &[*value]);
+        }
+        explained
+    }
+
+    #[test]
+    fn events_are_judged_in_the_order_of_the_rules() {
+        use FieldValue::*;
+        let found = count(
+            &[
+                (1, 700, 600, None, None, "buy", Float(1.0)),
+                (2, 700, 899, Some("a"), Some("user"), "buy", Int(2)),
+                (3, 700, 650, Some("a"), Some("user"), "buy", Text("a repeat, whatever it holds")),
+                (4, 700, 650, Some("a"), None, "buy", Int(2)), // another key: no entity type
+                (5, 700, 650, None, None, "buy", Text("of another type")),
+                (6, 700, 650, None, None, "buy", Missing),
+                (7, 700, 599, None, None, "buy", Int(1)),
+                (8, 700, 900, None, None, "buy", Int(1)),
+                (9, 700, 650, None, None, "buy", Int(1)), // late, counted from the table
+                (10, 300, 601, None, None, "buy", Int(1)), // dead: ahead of its log time
+                (11, 700, 650, None, Some("shop"), "buy", Int(1)),
+                (12, 700, 650, None, None, "sell", Int(1)),
+                (13, 700, 650, None, None, "other", Int(1)),
+                (50, 900, 650, None, None, "buy", Int(1)),
+                (51, 901, 650, None, None, "buy", Int(1)),
+            ],
+            vec![at(0)],
+        );
+        let numbers = (found.events_counted, found.events_late, found.events_duplicate);
+        assert_eq!(numbers, (3, 1, 1));
+        assert_eq!((found.events_unused, found.events_pending), (2, 2));
+        assert_eq!((found.first_event, found.last_event), (Some(at(600)), Some(at(899))));
+    }
+
+    #[test]
+    fn ids_are_remembered_for_an_hour_of_log_time_and_across_types() {
+        let id = Some("a");
+        let found = count(
+            &[
+                (1, 1_000, 650, id, None, "sell", FieldValue::Int(1)),
+                (2, 1_001, 650, id, None, "buy", FieldValue::Int(1)),
+                // An hour after it was first seen, not after its repeat.
+                (3, 4_600, 650, id, None, "buy", FieldValue::Int(1)),
+                (4, 4_601, 650, id, None, "buy", FieldValue::Int(1)),
+            ],
+            vec![at(0)],
+        );
+        assert_eq!((found.events_counted, found.events_duplicate), (1, 2));
+    }
+
+    #[test]
+    fn an_event_says_its_entity_type_once_there_are_several() {
+        let event = |offset, log_time| (offset, log_time, 650, None, None, "buy", FieldValue::Int(1));
+        let found = count(&[event(1, 700), event(2, 800)], vec![at(0), at(750)]);
+        assert_eq!(found.events_counted, 1);
+    }
+
+    #[test]
+    fn missed_windows_are_found_by_group_and_end() {
+        let missed = MissedWindows {
+            group: GroupId(7),
+            first: at(600),
+            last: at(900),
+            slide: crate::feature::Duration::from_secs(60),
+        };
+        for (group, end, is) in
+            [(7, 600, true), (7, 900, true), (7, 960, false), (7, 630, false), (8, 600, false)]
+        {
+            assert_eq!(names(&missed, GroupId(group), at(end)), is, "{group} {end}");
         }
     }
 }

@@ -83,6 +83,7 @@ struct Span {
     walk_to: i64,
     /// Of the rows before it only each entity's newest is left.
     bound: i64,
+    /// Rows of memtables that a later commit brought are not seen.
     last_commit: u64,
 }
 
@@ -148,7 +149,7 @@ fn keys_of(table: &Memtable, span: Span) -> Vec<Box<str>> {
     let all = table.read();
     let mut keys: Vec<Box<str>> = all
         .iter()
-        .filter(|(_, rows)| rows.iter().any(|row| span.holds(row)))
+        .filter(|(_, rows)| rows.iter().any(|recent| span.holds(recent)))
         .map(|(key, _)| key.clone())
         .collect();
     drop(all);
