@@ -150,7 +150,7 @@ def closing_events(events):
     """One far later event of each type, of an entity of its own: closes every window of the others."""
     far_us = max(event.moment_us for event in events) + 30 * DAY_US
     far_us -= far_us % MINUTE_US
-    return [Event("closer", kind, far_us, 1.0, {"stock_code": "none", "country": "Nowhere"}, "end") for kind in sorted({e.event_type for e in events})]
+    return [Event("closer", kind, far_us, 1.0, {"stock_code": "none", "country": "Nowhere"}, f"end of {kind}") for kind in sorted({e.event_type for e in events})]
 
 
 def in_time_order(events):
