@@ -5,7 +5,9 @@
     python3 windows.py FILE.csv.gz --self-test         # no server: two formulations of the rules against each other
 
 Each scenario has a server of its own:
-- file       the events in file order; training sets, histories and the ledger while it runs; windows still open at the end
+- file       the events in file order; training sets, histories, and the ledger at random moments
+- open       out of order by up to 9 minutes, stopped at some moments: windows due and changed wait for the next multiple
+             of their slide, and say until then what they said before
 - shuffle9   out of order by up to 9 minutes: nothing is late, the values are those of all events
 - shuffle30  up to 30 minutes: the late table is as computed, and leaving out what it names explains every value
 - backfill   half the events, then the registration, then the other half: the same history as registered first
@@ -44,6 +46,8 @@ OFFSETS_US = {
 }
 UNUSED_EVENTS = 100
 BACKFILL_S_MAX = 120
+STOPS = 5
+RECENT_ENDS = 16
 
 
 class Run:
@@ -137,7 +141,7 @@ class Run:
     # --- scenarios ---
 
     def file(self):
-        """File order; nothing closes the last windows, so what is pending shows too."""
+        """File order, which is the order of time; nothing closes the last windows."""
         title = "file"
         dice = random.Random(self.arguments.seed)
         events = list(self.events)
@@ -155,6 +159,24 @@ class Run:
 
     def late_count(self, groups, events):
         return sum(whole for _, _, whole, _ in late_table(groups, events))
+
+    def open(self):
+        title, seed = "open", self.arguments.seed
+        events = data.shuffled(self.events, 9 * MINUTE_US, seed)
+        stops = pending_stops(events, seed)
+        with self.server(title) as (server, client):
+            self.register(title, client, data.GROUPS)
+            for number, (start, stop) in enumerate(zip([0, *stops], stops)):
+                began = time.monotonic()
+                self.publish(f"{title} {number}", server, feed.cut(events[start:stop], seed))
+                model = Model(data.GROUPS, events[:stop], elapsed_us=lambda b=began: int((time.monotonic() - b) * 1e6))
+                judge = check.Judge(model, self.nearness)
+                entities = sorted({event.entity for event in events[max(0, stop - 400):stop]})
+                for group in data.GROUPS:
+                    spine = recent_ends(model.of(group.name), entities)
+                    answer = self.report.attempt(f"{title} {number}: {group.name}", lambda g=group, s=spine: check.training_set(client, judge, g, s))
+                    if answer:
+                        self.report.differences(f"{title} {number}: {group.name} at the last ends ({model.of(group.name).pending()} events pending)", len(spine), answer[0])
 
     def shuffle9(self):
         title = "shuffle9"
@@ -289,7 +311,28 @@ def last_end(group, event):
     return event.moment_us // group.slide_us * group.slide_us + group.size_us
 
 
-SCENARIOS = ("file", "shuffle9", "shuffle30", "backfill", "ids")
+def pending_stops(events, seed):
+    """Numbers of events after which something waits for the next minute, or for the next hour."""
+    dice, greatest, waiting = random.Random(seed), 0, {MINUTE_US: [], data.HOUR_US: []}
+    for number, event in enumerate(events, start=1):
+        if event.event_type == "purchase":
+            for slide_us, stops in waiting.items():
+                if (event.moment_us // slide_us + 1) * slide_us <= greatest:
+                    stops.append(number)
+            greatest = max(greatest, event.moment_us)
+    return sorted({stop for stops in waiting.values() for stop in dice.sample(stops, min(STOPS, len(stops)))})
+
+
+def recent_ends(variant, entities):
+    """(entity, end) for the ends around the greatest event timestamp, the next one included."""
+    if variant.greatest_us is None:
+        return []
+    slide = variant.group.slide_us
+    newest = variant.greatest_us // slide * slide
+    return [(entity, newest - back * slide) for back in range(-1, RECENT_ENDS) for entity in entities]
+
+
+SCENARIOS = ("file", "open", "shuffle9", "shuffle30", "backfill", "ids")
 
 
 def main():

@@ -4,6 +4,7 @@ Exact: count, min, max, first, last, whole numbers, approx_distinct below 1 000.
 """
 
 import math
+from fractions import Fraction
 
 RELATIVE = 1e-9
 QUANTILE_ERROR = 0.01
@@ -87,8 +88,7 @@ class Nearness:
         self.percentiles += 1
         fits = False
         for name, rank in RANKS.items():
-            exact = rank(ordered, quantile)
-            if any(abs(got - value) <= QUANTILE_ERROR * abs(value) + 1e-12 for value in exact):
+            if any(abs(got - value) <= QUANTILE_ERROR * abs(value) + 1e-12 for value in rank(ordered, quantile)):
                 self.ranks[name] += 1
                 fits = True
         return fits
@@ -102,10 +102,11 @@ def near(want, got, absolute):
     return abs(want - got) <= RELATIVE * abs(want) + absolute
 
 
-def _at(ordered, position, rounding):
-    """The elements at a rounded position; both neighbours where floating point may round either way."""
+def _at(ordered, quantile, scale, shift, rounding):
+    """The elements at position quantile × scale + shift, rounded: worked out exactly, and as floating point has it."""
     last = len(ordered) - 1
-    return [ordered[min(max(rounding(position + nudge), 0), last)] for nudge in (-1e-9, 1e-9)]
+    exact = Fraction(str(quantile)) * scale + Fraction(shift)
+    return [ordered[min(max(rounding(position), 0), last)] for position in (exact, quantile * scale + shift)]
 
 
 def _linear(ordered, quantile):
@@ -117,10 +118,10 @@ def _linear(ordered, quantile):
 
 # The documents bound the error but do not say whose rank is meant. One of these must fit everywhere.
 RANKS = {
-    "floor(q(n-1))": lambda ordered, q: _at(ordered, q * (len(ordered) - 1), math.floor),
-    "ceil(q(n-1))": lambda ordered, q: _at(ordered, q * (len(ordered) - 1), math.ceil),
-    "ceil(qn)-1": lambda ordered, q: _at(ordered, q * len(ordered) - 1, math.ceil),
-    "floor(qn)": lambda ordered, q: _at(ordered, q * len(ordered), math.floor),
-    "round(q(n-1))": lambda ordered, q: _at(ordered, q * (len(ordered) - 1) + 0.5, math.floor),
+    "floor(q(n-1))": lambda ordered, q: _at(ordered, q, len(ordered) - 1, 0, math.floor),
+    "ceil(q(n-1))": lambda ordered, q: _at(ordered, q, len(ordered) - 1, 0, math.ceil),
+    "round(q(n-1))": lambda ordered, q: _at(ordered, q, len(ordered) - 1, 0.5, math.floor),
+    "ceil(qn)-1": lambda ordered, q: _at(ordered, q, len(ordered), -1, math.ceil),
+    "floor(qn)": lambda ordered, q: _at(ordered, q, len(ordered), 0, math.floor),
     "linear": _linear,
 }

@@ -105,6 +105,13 @@ class GroupModel:
     def _emitted(self, item, end):
         return end <= self.watermark_us or item.arrival <= self.last_emission
 
+    def pending(self):
+        """Events that some open window has counted but that no emission has shown yet, though its end is due."""
+        return sum(
+            item.arrival > self.last_emission and max(item.first_end, self.watermark_us + 1) <= min(item.last_end, self.emission_us // self.group.slide_us * self.group.slide_us)
+            for items in self.entities.values() for item in items
+        )
+
     def _runs(self, items):
         """The ends of an entity's rows as disjoint [first, last], ascending."""
         slide = self.group.slide_us
