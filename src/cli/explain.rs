@@ -55,7 +55,7 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
 }
 
 /// A line for each fact that there is, and the sentence under it.
-fn people(answer: &ExplainFeatureResponse) -> String {
+pub(super) fn people(answer: &ExplainFeatureResponse) -> String {
     let mut facts = vec![
         ("status", answer.status().as_str_name().to_owned()),
         ("value", shown(answer.value.as_ref())),

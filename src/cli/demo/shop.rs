@@ -1,15 +1,18 @@
 //! The example shop, compiled in, and the questions that are asked of it.
 
 use crate::{
-    cli::{apply::apply_planned, feature_file::FeatureFile, file::Format, write::rows_of},
+    cli::{apply::apply_planned, events::events_of, feature_file::FeatureFile, file::Format, write::rows_of},
     client::Client,
     error::{Error, Result},
-    wire::proto::{self, FeatureRow, WriteFeaturesRequest},
+    wire::proto::{
+        self, Event, FeatureRow, PublishEventsRequest, PublishEventsResponse, WriteFeaturesRequest,
+    },
 };
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use std::sync::Arc;
 
 const FEATURES: &str = include_str!("../../../examples/shop/features.yaml");
+const EVENTS: &str = include_str!("../../../examples/shop/events.ndjson");
 const PURCHASES: &str = include_str!("../../../examples/shop/purchases.csv");
 
 /// The files of rows.
@@ -26,6 +29,12 @@ pub(super) const CUSTOMERS: [&str; 4] = ["ann", "ben", "cleo", "dan"];
 pub(super) const ASKED: [&str; 4] = ["country", "tier", "newsletter", "basket_value"];
 /// The moment that it is asked for.
 pub(super) const AS_OF: &str = "2025-11-28T15:00:00Z";
+/// The windowed features, what they are asked for before all events have come, and about whom.
+pub(super) const COUNTED: [&str; 3] = ["spent_1h", "orders_1h", "products_1h"];
+pub(super) const EARLIER: &str = "2025-11-28T14:30:00Z";
+pub(super) const BUYERS: [&str; 2] = ["ann", "ben"];
+/// Events that come in before the first answer.
+const FIRST_EVENTS: usize = 8;
 /// The set that the training set is made of.
 pub(super) const FEATURE_SET: &str = "checkout";
 
@@ -43,6 +52,17 @@ pub(super) async fn write(client: &Client) -> Result<u64> {
         accepted += client.write(WriteFeaturesRequest { rows, ..Default::default() }).await?.accepted;
     }
     Ok(accepted)
+}
+
+/// The events of the afternoon: those up to half past two, and those after.
+pub(super) fn events() -> Result<(Vec<Event>, Vec<Event>)> {
+    let mut first = events_of(EVENTS)?;
+    let rest = first.split_off(FIRST_EVENTS.min(first.len()));
+    Ok((first, rest))
+}
+
+pub(super) async fn publish(client: &Client, events: Vec<Event>) -> Result<PublishEventsResponse> {
+    client.publish(PublishEventsRequest { events, ..Default::default() }).await
 }
 
 /// What the shop learns too late: ann's account was Irish all along.

@@ -1,9 +1,10 @@
-//! What the demo tells: five short chapters, and the calls to repeat them.
+//! What the demo tells: seven short chapters, and the calls to repeat them.
 
 use super::shop;
 use crate::{
     cli::{
         batch::texts,
+        explain,
         get::answer_table,
         output::{count, say, table},
         shape,
@@ -13,7 +14,8 @@ use crate::{
     feature::{Round, Timestamp},
     wire::{
         proto::{
-            GetOnlineFeaturesRequest, HistoricalHeader, HistoricalOptions, historical_options::Knowledge,
+            Event, ExplainFeatureRequest, GetOnlineFeaturesRequest, HistoricalHeader, HistoricalOptions,
+            historical_options::Knowledge,
         },
         value::timestamp_to,
     },
@@ -23,13 +25,20 @@ use std::{
     collections::BTreeMap,
     io::{self, IsTerminal},
     net::SocketAddr,
+    time::Duration,
 };
+
+/// How long to wait for rows of windows, which are committed just after their events are acknowledged.
+const LOOKS_MAX: usize = 500;
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 pub(super) async fn tell(client: &Client, address: SocketAddr, key: &str, exits: bool) -> Result<()> {
     say(format_args!("{} on http://{address}, in memory, in this process.", bold("A feature store")))?;
     registration(client).await?;
     rows(client).await?;
     online(client).await?;
+    events(client).await?;
+    explanation(client).await?;
     let (settled_at, set) = training(client).await?;
     correction(client, settled_at, &set).await?;
     calls(address, key, exits)
@@ -81,22 +90,85 @@ async fn online(client: &Client) -> Result<()> {
     Ok(())
 }
 
+async fn events(client: &Client) -> Result<()> {
+    chapter("4. Events stream in and become features", "examples/shop/events.ndjson")?;
+    let (first, rest) = shop::events()?;
+    published(client, first).await?;
+    counted(client, shop::EARLIER).await?;
+    say("A window is the hour before its end, and slides by five minutes. More events come:")?;
+    published(client, rest).await?;
+    counted(client, shop::AS_OF).await?;
+    say(
+        "ann's order of 14:24 came after one of 14:31 and counts all the same; one of 13:30 came when its windows were",
+    )?;
+    say(
+        "closed. A repeated order counts once, and what happens at 15:00 belongs to the window that begins then.",
+    )
+}
+
+async fn published(client: &Client, events: Vec<Event>) -> Result<()> {
+    let answer = shop::publish(client, events).await?;
+    say(format_args!(
+        "{} accepted: {} unused, {} late, {} duplicate.",
+        count(answer.accepted, "event"),
+        answer.unused,
+        answer.late,
+        answer.duplicate
+    ))
+}
+
+/// Shows the windowed features as of a moment, once what is due by then is there.
+async fn counted(client: &Client, as_of: &str) -> Result<()> {
+    let as_of = Timestamp::parse(as_of, Round::Down).map_err(Error::internal)?;
+    let request = GetOnlineFeaturesRequest {
+        entity_ids: shop::BUYERS.map(str::to_owned).to_vec(),
+        features: shop::COUNTED.map(str::to_owned).to_vec(),
+        as_of: Some(timestamp_to(as_of)),
+        ..Default::default()
+    };
+    for _ in 0..LOOKS_MAX {
+        let answer = client.online(request.clone()).await?;
+        if answer.cell(0, 0).event_timestamp == Some(as_of) {
+            let entities = shop::BUYERS.map(|id| BTreeMap::from([("entity_id".to_owned(), id.to_owned())]));
+            say(format_args!("As of {as_of}:"))?;
+            return say(answer_table(&answer, &entities.to_vec(), as_of).trim_fmt());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(Error::internal("the events were not counted in time; the log on standard error says why"))
+}
+
+async fn explanation(client: &Client) -> Result<()> {
+    chapter("5. One cell is explained", "ann's spent_1h")?;
+    let as_of = Timestamp::parse(shop::AS_OF, Round::Down).map_err(Error::internal)?;
+    let request = ExplainFeatureRequest {
+        feature: shop::COUNTED[0].to_owned(),
+        entity_id: shop::BUYERS[0].to_owned(),
+        as_of: Some(timestamp_to(as_of)),
+        ..Default::default()
+    };
+    say(explain::people(&client.explain(request).await?))
+}
+
 /// Shows the training set; returns the moment it was settled at, and the set.
 async fn training(client: &Client) -> Result<(prost_types::Timestamp, RecordBatch)> {
-    chapter("4. Training asks: the same features, as they were", "examples/shop/purchases.csv")?;
+    chapter("6. Training asks: the same features, as they were", "examples/shop/purchases.csv")?;
     let (header, batch) = training_set(client, None).await?;
     show_batch(&batch)?;
     say(
         "No leak: ann became gold at 14:30, so her purchase at 12:00 says bronze; the radio's price and every basket",
     )?;
-    say("are those of the row's own moment, judged by the same ttl as online.")?;
+    say(
+        "are those of the row's own moment, judged by the same ttl as online. What she spent before is there, what she",
+    )?;
+    say("spent at that very moment is not.")?;
     let settled_at =
         header.settled_at.ok_or_else(|| Error::internal("a training set states its settled time"))?;
     Ok((settled_at, batch))
 }
 
 async fn correction(client: &Client, known_at: prost_types::Timestamp, first: &RecordBatch) -> Result<()> {
-    chapter("5. The past is corrected", "ann's account was Irish until 14:30, we learn today")?;
+    chapter("7. The past is corrected", "ann's account was Irish until 14:30, we learn today")?;
     shop::correct(client).await?;
     let (_, before) = training_set(client, Some(known_at)).await?;
     if before.columns() != first.columns() {
@@ -124,6 +196,8 @@ fn calls(address: SocketAddr, key: &str, exits: bool) -> Result<()> {
     let question =
         format!(r#"{{"entity_ids": [{ids}], "features": [{features}], "as_of": "{}"}}"#, shop::AS_OF);
     let spine = r#"{"feature_set": "checkout", "details": true, "spine": [{"user": "ann", "product": "lamp", "timestamp": "2025-11-28T12:00:00Z", "bought": 1}]}"#;
+    let event = r#"{"entity_id": "ben", "event_type": "purchase", "value": 19.5, "timestamp": "2025-11-28T15:21:00Z", "metadata": {"product": "bulb"}}"#;
+    let why = r#"{"entity_id": "ann", "feature": "spent_1h", "as_of": "2025-11-28T15:00:00Z"}"#;
     let larder = std::env::args().next().unwrap_or_else(|| "larder".into());
     let rest = |path: &str, body: &str| {
         format!(
@@ -139,10 +213,13 @@ fn calls(address: SocketAddr, key: &str, exits: bool) -> Result<()> {
             ),
         ),
         ("A training row:", rest("/features/batch", spine)),
+        ("Another event, and why a value is what it is:", rest("/events", event)),
+        ("", rest("/features/explain", why)),
         ("What else there is:", format!("grpcurl -plaintext {address} describe larder.v1.FeatureService")),
         ("The same from the command line:", format!("export LARDER_URL=http://{address} LARDER_KEY={key}")),
         ("", format!("{larder} get ann ben -f country,basket_value --as-of {}", shop::AS_OF)),
-        ("", format!("{larder} history ann -f tier")),
+        ("", format!("{larder} history ann -f spent_1h")),
+        ("", format!("{larder} explain ann orders_1h --as-of {}", shop::AS_OF)),
     ];
     for (title, line) in lines {
         if !title.is_empty() {

@@ -5,8 +5,11 @@
 
 mod columns;
 
-use super::load::{FileArgs, load};
-use crate::error::Result;
+use super::{
+    file::Format,
+    load::{FileArgs, Source, load},
+};
+use crate::{error::Result, wire::proto::Event};
 use clap::Args;
 use columns::{ColumnArgs, Columns};
 
@@ -25,4 +28,9 @@ pub(super) struct EventsArgs {
 pub(super) async fn events(args: EventsArgs) -> Result<()> {
     let client = args.file.connection.client().await?;
     load(args.file, &client, Columns(args.columns)).await
+}
+
+/// The events of a short text as REST takes them, one a line; all must be sound.
+pub(super) fn events_of(text: &'static str) -> Result<Vec<Event>> {
+    Source::text(Box::new(text.as_bytes()), Format::Ndjson, Columns(ColumnArgs::default()))?.all()
 }

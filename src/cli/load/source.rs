@@ -95,6 +95,15 @@ impl<S: Shape> Source<S> {
         }
     }
 
+    /// Every row of a source in which all must be sound.
+    pub fn all(mut self) -> Result<Vec<S::Row>> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.next()? {
+            rows.push(row.row.map_err(|(error, _)| error)?);
+        }
+        Ok(rows)
+    }
+
     /// How far it has read: bytes, or rows of a Parquet file.
     pub fn position(&self) -> u64 {
         match self {

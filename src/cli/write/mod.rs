@@ -31,13 +31,6 @@ pub(super) async fn write(args: WriteArgs) -> Result<()> {
 /// The rows of a short text, which must all be sound.
 pub(super) async fn rows_of(client: &Client, text: &'static str, format: Format) -> Result<Vec<FeatureRow>> {
     let roles = Roles::new(client, ColumnArgs::default()).await?;
-    let read = move || {
-        let mut source = Source::text(Box::new(text.as_bytes()), format, roles)?;
-        let mut rows = Vec::new();
-        while let Some(row) = source.next()? {
-            rows.push(row.row.map_err(|(error, _)| error)?);
-        }
-        Ok(rows)
-    };
+    let read = move || Source::text(Box::new(text.as_bytes()), format, roles)?.all();
     tokio::task::spawn_blocking(read).await.map_err(Error::internal)?
 }
