@@ -60,6 +60,8 @@ impl Storage {
             retention: config.store.retention.map(|span| span.0),
             latest_bytes_max: config.store.latest_bytes_max,
             memtable_bytes_max: config.store.memtable_bytes_max,
+            partitions: config.events.partitions,
+            event_retention: config.events.retention.0,
             clock: clock.clone(),
             ..Options::default()
         };

@@ -4,6 +4,7 @@
 
 mod backends;
 mod history;
+mod knowledge;
 mod log;
 mod model;
 mod promises;
@@ -64,7 +65,7 @@ impl TestTime {
 macro_rules! conformance {
     ($name:ident, $backend:ty) => {
         mod $name {
-            use super::{history, log, promises};
+            use super::{history, knowledge, log, promises, streams};
 
             #[test]
             fn random_histories_give_the_models_answers() {
@@ -124,6 +125,36 @@ macro_rules! conformance {
             #[tokio::test]
             async fn old_events_leave() {
                 log::old_events_leave::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn a_stream_commit_is_whole_or_nothing() {
+                streams::commits_are_whole::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn large_and_small_stream_commits_agree() {
+                streams::large_and_small_commits_agree::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn backfilled_rows_are_learned_at_their_commit() {
+                streams::backfilled_rows_are_learned_at_their_commit::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn side_tables_have_whole_pages() {
+                streams::pages_of_side_tables::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn old_side_records_leave() {
+                streams::old_side_records_leave::<$backend>().await;
+            }
+
+            #[test]
+            fn what_was_settled_stays_so() {
+                knowledge::run::<$backend>();
             }
         }
     };

@@ -29,6 +29,12 @@ pub fn group(id: u32, dtypes: &[Dtype]) -> Arc<GroupSchema> {
     Arc::new(GroupSchema { id: GroupId(id), entity_type: USER, windowed: false, columns })
 }
 
+/// A group that readers of the event log write: one integer column.
+pub fn windowed_group(id: u32) -> Arc<GroupSchema> {
+    let GroupSchema { columns, .. } = GroupSchema::clone(&group(id, &[Dtype::Int64]));
+    Arc::new(GroupSchema { id: GroupId(id), entity_type: USER, windowed: true, columns })
+}
+
 /// The rows as columns; rows shorter than the group leave the rest out.
 pub fn batch(group: &Arc<GroupSchema>, rows: &[Row]) -> RowBatch {
     let columns = group.columns.iter().enumerate().map(|(at, column)| {

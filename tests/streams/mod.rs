@@ -93,6 +93,19 @@ impl World {
         self.store.append(records.collect()).await.unwrap()
     }
 
+    /// Appends a record of another log, at its log time.
+    pub async fn put(&self, record: &Record) {
+        self.time.set(record.log_time.micros());
+        let Some(payload) = payload(record) else { return self.store.tick(0).await.unwrap() };
+        let record = NewRecord {
+            tenant: self.caller.tenant(),
+            key: "any".into(),
+            event_timestamp: Timestamp::from_stored(START),
+            payload: payload.clone(),
+        };
+        self.store.append(vec![record]).await.unwrap();
+    }
+
     /// Waits until everything in the log is counted and durable.
     pub async fn caught_up(&self) {
         for _ in 0..2_000 {

@@ -112,9 +112,7 @@ fn remove_outdated(shared: &Shared) -> Result<bool> {
     for (number, partition) in shared.log.partitions.iter().enumerate() {
         let (start, is_more) =
             shared.log.tables.remove(number as u32, before, partition.keep_from(), REMOVE_BLOBS_MAX)?;
-        if start > partition.bounds.borrow().start {
-            partition.bounds.send_modify(|bounds| bounds.start = start);
-        }
+        partition.remove_before(start);
         more |= is_more;
     }
     Ok(more)

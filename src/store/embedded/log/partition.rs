@@ -43,7 +43,9 @@ impl Partition {
             let mut recent = self.recent();
             recent.bytes += blob.bytes().len();
             recent.blobs.push_back(blob.clone());
+            // The newest stays, however large it is.
             while recent.bytes > self.recent_bytes_max
+                && recent.blobs.len() > 1
                 && let Some(oldest) = recent.blobs.pop_front()
             {
                 recent.bytes -= oldest.bytes().len();
@@ -52,6 +54,21 @@ impl Partition {
         self.bounds.send_modify(|bounds| {
             bounds.end = blob.end();
             bounds.log_time = Some(Timestamp::from_stored(blob.head.log_time));
+        });
+    }
+
+    /// Readers do not see what lies before this any more.
+    pub fn remove_before(&self, start: u64) {
+        {
+            let mut recent = self.recent();
+            while let Some(oldest) = recent.blobs.front().filter(|blob| blob.first < start) {
+                recent.bytes -= oldest.bytes().len();
+                recent.blobs.pop_front();
+            }
+        }
+        self.bounds.send_if_modified(|bounds| {
+            bounds.start = bounds.start.max(start);
+            false
         });
     }
 
