@@ -14,11 +14,11 @@ async fn a_plan_changes_nothing_and_applying_twice_changes_nothing_more() {
     );
     assert_eq!(terminal.run(&["features", "--json"]).await.json(), json!([]));
     let applied = terminal.run(&["apply", &file, "--json"]).await.json();
-    assert_eq!(applied["features"].as_array().unwrap().len(), 7);
+    assert_eq!(applied["features"].as_array().unwrap().len(), 10);
     assert_eq!(applied["feature_sets"], json!([{"ref": "checkout@1", "outcome": "created"}]));
     let again = terminal.run(&["apply", &file]).await.ok();
     assert!(again.contains("Nothing to change"), "{again}");
-    assert_eq!(terminal.run(&["features", "--json"]).await.json().as_array().unwrap().len(), 7);
+    assert_eq!(terminal.run(&["features", "--json"]).await.json().as_array().unwrap().len(), 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]

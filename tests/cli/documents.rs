@@ -20,7 +20,7 @@ async fn the_readmes_commands_run() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let blocks = tested_blocks(&readme);
-    assert_eq!(blocks.len(), 3);
+    assert_eq!(blocks.len(), 4);
     let terminal = Terminal::new().await;
     std::os::unix::fs::symlink(root.join("examples"), terminal.directory.path().join("examples")).unwrap();
     let programs = Path::new(env!("CARGO_BIN_EXE_larder")).parent().unwrap();
