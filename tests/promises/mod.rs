@@ -1,5 +1,6 @@
 //! What Larder promises, asked through gRPC and REST alike.
 
+mod events;
 mod historical;
 mod history;
 mod online;
