@@ -4,6 +4,7 @@ mod batch;
 mod commands;
 mod demo;
 mod documents;
+mod events;
 mod looks;
 mod write;
 

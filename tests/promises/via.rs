@@ -38,6 +38,16 @@ pub struct Written {
     pub rejected: Vec<(u64, String)>,
 }
 
+/// What events were answered: accepted, unused, late, duplicate, and (event, field) of the rejected.
+#[derive(Debug, Default, PartialEq)]
+pub struct Published {
+    pub accepted: u64,
+    pub unused: u64,
+    pub late: u64,
+    pub duplicate: u64,
+    pub rejected: Vec<(u64, String)>,
+}
+
 /// A value over time: event timestamp in seconds, and the value; `Err(())` = left out.
 pub type Moment = (f64, Result<Option<Value>, ()>);
 
@@ -49,6 +59,18 @@ pub struct Row {
     pub entities: Vec<(String, String)>,
     pub event_timestamp: Option<Timestamp>,
     pub values: Vec<(String, Option<Value>)>,
+}
+
+/// An event to publish.
+#[derive(Clone, Debug, Default)]
+pub struct Event {
+    pub entity_id: String,
+    pub event_type: String,
+    pub timestamp: Option<Timestamp>,
+    pub value: Option<Value>,
+    pub metadata: Vec<(String, Option<Value>)>,
+    pub event_id: String,
+    pub entity_type: String,
 }
 
 /// Both clients of a fresh server each, so that a test runs twice on an empty store.
@@ -65,6 +87,50 @@ pub async fn with_key(via: &Via, app: &TestApp, key: &str) -> Via {
     match via {
         Via::Grpc(_) => Via::Grpc(app.grpc_with(Some(key)).await),
         Via::Rest(_) => Via::Rest(app.rest_with(Some(key))),
+    }
+}
+
+impl Event {
+    /// An event of one entity at a second since the epoch.
+    pub fn new(entity_id: &str, event_type: &str, seconds: f64) -> Self {
+        let timestamp = Some(at(seconds));
+        Self { entity_id: entity_id.into(), event_type: event_type.into(), timestamp, ..Self::default() }
+    }
+
+    /// As a client of REST writes it.
+    pub fn json(&self) -> Json {
+        let mut event = Map::new();
+        let texts = [
+            ("entity_id", &self.entity_id),
+            ("event_type", &self.event_type),
+            ("event_id", &self.event_id),
+            ("entity_type", &self.entity_type),
+        ];
+        for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            event.insert(name.into(), text.as_str().into());
+        }
+        if let Some(time) = self.timestamp {
+            event.insert("timestamp".into(), time.to_string().into());
+        }
+        if let Some(value) = &self.value {
+            event.insert("value".into(), to_json(Some(value)));
+        }
+        let metadata = self.metadata.iter().map(|(name, value)| (name.clone(), to_json(value.as_ref())));
+        event.insert("metadata".into(), metadata.collect());
+        Json::Object(event)
+    }
+
+    pub fn message(&self) -> larder::wire::proto::Event {
+        let metadata = self.metadata.iter();
+        larder::wire::proto::Event {
+            entity_id: self.entity_id.clone(),
+            event_type: self.event_type.clone(),
+            value: self.value.as_ref().map(|value| value_to(Some(value))),
+            timestamp: self.timestamp.map(timestamp_to),
+            metadata: metadata.map(|(name, value)| (name.clone(), value_to(value.as_ref()))).collect(),
+            event_id: self.event_id.clone(),
+            entity_type: self.entity_type.clone(),
+        }
     }
 }
 
@@ -292,6 +358,34 @@ impl Via {
         }
     }
 
+    /// Publishes events as a list.
+    pub async fn publish(&mut self, events: &[Event]) -> Outcome<Published> {
+        self.publish_with(events, false).await
+    }
+
+    pub async fn publish_with(&mut self, events: &[Event], partial: bool) -> Outcome<Published> {
+        match self {
+            Via::Rest(rest) => {
+                let events: Vec<Json> = events.iter().map(Event::json).collect();
+                let path = format!("/api/v1/events?partial={partial}");
+                answered(rest.post(&path, &events.into()).await).map(|answer| published(&answer))
+            }
+            Via::Grpc(grpc) => {
+                let events = events.iter().map(Event::message).collect();
+                let request = PublishEventsRequest { events, partial };
+                let answer = grpc.publish_events(request).await.map_err(refused)?.into_inner();
+                let rejected = answer.rejected.into_iter();
+                Ok(Published {
+                    accepted: answer.accepted,
+                    unused: answer.unused,
+                    late: answer.late,
+                    duplicate: answer.duplicate,
+                    rejected: rejected.map(|rejected| (rejected.event.into(), rejected.field)).collect(),
+                })
+            }
+        }
+    }
+
     /// A page of a feature's values over time, and the next page's token. `query` is that of REST.
     pub async fn history(&mut self, feature: &str, query: &[(&str, &str)]) -> Outcome<(Vec<Moment>, String)> {
         match self {
@@ -437,6 +531,22 @@ fn written(answer: &Json) -> Written {
     Written {
         accepted: answer["accepted"].as_u64().unwrap(),
         unchanged: answer["unchanged"].as_u64().unwrap(),
+        rejected: rejected.collect(),
+    }
+}
+
+/// What REST answers to events.
+pub fn published(answer: &Json) -> Published {
+    let rejected = answer["rejected"].as_array().unwrap().iter().map(|rejected| {
+        assert!(!rejected["reason"].as_str().unwrap().is_empty());
+        (rejected["event"].as_u64().unwrap(), text(&rejected["field"]))
+    });
+    let count = |name: &str| answer[name].as_u64().unwrap();
+    Published {
+        accepted: count("accepted"),
+        unused: count("unused"),
+        late: count("late"),
+        duplicate: count("duplicate"),
         rejected: rejected.collect(),
     }
 }

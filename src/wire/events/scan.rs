@@ -98,7 +98,7 @@ fn string_end(bytes: &[u8]) -> Option<usize> {
 }
 
 /// One past the value that these bytes begin with.
-fn value_end(bytes: &[u8]) -> Option<usize> {
+pub(super) fn value_end(bytes: &[u8]) -> Option<usize> {
     match bytes.first()? {
         b'"' => string_end(bytes),
         b'{' | b'[' => container_end(bytes),
