@@ -308,7 +308,7 @@ impl Shared {
             timeline.last_created = timeline.last_created.max(meta.created.1);
             let segment = Arc::new(Segment::open(meta.clone(), medium.open(meta.id)?)?);
             if let Some(group) = state.group_mut(meta.group) {
-                timeline.note_logged(meta.group, meta.created.1);
+                timeline.note_visible(meta.group, meta.created.1);
                 group.add_segment(segment);
             }
         }
@@ -317,7 +317,7 @@ impl Shared {
             first_commit = first_commit.max(commit + 1);
             for created in rows.iter().map(|(_, row)| row.created.micros()) {
                 timeline.last_created = timeline.last_created.max(created);
-                timeline.note_logged(*id, created);
+                timeline.note_visible(*id, created);
             }
             if let Some(group) = state.groups.get(id) {
                 let recent = |row: &Arc<StoredRow>| RecentRow { row: row.clone(), commit: *commit };

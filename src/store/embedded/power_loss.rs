@@ -1,8 +1,8 @@
 //! The power goes at any moment: what was written since the last sync is there in part, in any order, cut anywhere.
 //!
-//! One run records every write and sync of the engine's file and where in that log each commit was acknowledged. Then
-//! for many moments the file is put together as a crash then could have left it, the store is opened on it, and everything
-//! acknowledged by then must be there. Segments that the manifest does not name are cut, too. `LARDER_TEST_POWER_LOSSES`
+//! One run records every write and sync of the engines' files and where in that journal each commit was acknowledged. Then
+//! for many moments the files are put together as a crash then could have left them, the store is opened on them, and
+//! everything acknowledged by then must be there. Segments that the manifest does not name are cut, too. `LARDER_TEST_POWER_LOSSES`
 //! sets how many moments (default 50).
 
 use super::{EmbeddedStore, Options, engine::Engine, manifest::Manifest, medium::Medium};
@@ -11,13 +11,21 @@ use crate::{
         Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, Timestamp, Value,
         definition::ColumnSchema,
     },
-    store::{Commit, Committed, DurableStore, RowBatch, Scan, StoredRow},
+    store::{
+        Commit, Committed, DurableStore, RowBatch, Scan, StoredRow,
+        events::{
+            Body, Created, DeadLetter, EventLog, NewRecord, Payload, Place, Purpose, ReaderId, ReaderState,
+            Record, Save, SideQuery, StreamCommit, StreamRows, StreamStore,
+        },
+    },
+    window::WindowRows,
 };
 use redb::StorageBackend;
 use std::{
     fs, io,
     path::Path,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 const COMMITS: usize = 60;
@@ -29,55 +37,79 @@ enum Operation {
     Sync,
 }
 
-/// A file in memory that remembers how it came to be.
-#[derive(Clone, Debug, Default)]
-struct Recorder(Arc<Mutex<(Vec<u8>, Vec<Operation>)>>);
+/// A file in memory that remembers how it came to be, in a journal that files share: a crash hits them at one moment.
+#[derive(Clone, Debug)]
+struct Recorder {
+    number: usize,
+    file: Arc<Mutex<Vec<u8>>>,
+    journal: Journal,
+}
+
+type Journal = Arc<Mutex<Vec<(usize, Operation)>>>;
 
 impl Recorder {
-    fn of(image: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new((image, Vec::new()))))
+    /// The store's file and the log's.
+    fn files(images: [Vec<u8>; 2]) -> [Self; 2] {
+        let journal = Journal::default();
+        let mut number = 0;
+        images.map(|image| {
+            number += 1;
+            Self { number: number - 1, file: Arc::new(Mutex::new(image)), journal: journal.clone() }
+        })
     }
 
     fn position(&self) -> usize {
-        self.0.lock().unwrap().1.len()
+        self.journal.lock().unwrap().len()
+    }
+
+    fn note(&self, operation: Operation) {
+        self.journal.lock().unwrap().push((self.number, operation));
     }
 }
 
 impl StorageBackend for Recorder {
     fn len(&self) -> Result<u64, io::Error> {
-        Ok(self.0.lock().unwrap().0.len() as u64)
+        Ok(self.file.lock().unwrap().len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let file = self.0.lock().unwrap();
+        let file = self.file.lock().unwrap();
         let from = offset as usize;
-        let bytes = file.0.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = file.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        let mut file = self.0.lock().unwrap();
-        file.0.resize(len as usize, 0);
-        file.1.push(Operation::Length(len));
+        self.file.lock().unwrap().resize(len as usize, 0);
+        self.note(Operation::Length(len));
         Ok(())
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.0.lock().unwrap().1.push(Operation::Sync);
+        self.note(Operation::Sync);
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        let mut file = self.0.lock().unwrap();
-        file.0[offset as usize..offset as usize + data.len()].copy_from_slice(data);
-        file.1.push(Operation::Write(offset, data.to_vec()));
+        let mut file = self.file.lock().unwrap();
+        file[offset as usize..offset as usize + data.len()].copy_from_slice(data);
+        self.note(Operation::Write(offset, data.to_vec()));
         Ok(())
     }
 }
 
+/// Both files after a crash when `journal` had been done.
+fn crashed_files(journal: &[(usize, Operation)], random: &mut fastrand::Rng) -> [Vec<u8>; 2] {
+    [0, 1].map(|file| {
+        let of_file = journal.iter().filter(|(number, _)| *number == file);
+        let log: Vec<&Operation> = of_file.map(|(_, operation)| operation).collect();
+        crashed(&log, random)
+    })
+}
+
 /// The file after a crash when `log` had been done: all up to the last sync, and of the rest some, one of them cut.
-fn crashed(log: &[Operation], random: &mut fastrand::Rng) -> Vec<u8> {
+fn crashed(log: &[&Operation], random: &mut fastrand::Rng) -> Vec<u8> {
     let synced =
         log.iter().rposition(|operation| matches!(operation, Operation::Sync)).map_or(0, |at| at + 1);
     let mut file = Vec::new();
@@ -120,7 +152,7 @@ fn batch(commit: usize) -> RowBatch {
     }
 }
 
-fn open(file: Recorder, segments: &Path) -> EmbeddedStore {
+fn open([store, log]: [Recorder; 2], segments: &Path) -> EmbeddedStore {
     let options = Options {
         memtable_bytes_max: 3_000,
         segment_bytes_min: 4_000,
@@ -128,13 +160,13 @@ fn open(file: Recorder, segments: &Path) -> EmbeddedStore {
         segment_bytes_max: 1,
         ..Options::default()
     };
-    EmbeddedStore::start(
-        Manifest::prepare(Engine::with_backend(file).unwrap()).unwrap(),
-        Engine::in_memory().unwrap(),
-        Medium::directory(segments).unwrap(),
-        options,
-    )
-    .unwrap()
+    let manifest = Manifest::prepare(Engine::with_backend(store).unwrap()).unwrap();
+    let medium = Medium::directory(segments).unwrap();
+    EmbeddedStore::start(manifest, Engine::with_backend(log).unwrap(), medium, options).unwrap()
+}
+
+fn crashes() -> usize {
+    std::env::var("LARDER_TEST_POWER_LOSSES").ok().and_then(|count| count.parse().ok()).unwrap_or(50)
 }
 
 async fn read(store: &EmbeddedStore) -> Vec<StoredRow> {
@@ -153,28 +185,26 @@ async fn read(store: &EmbeddedStore) -> Vec<StoredRow> {
 async fn what_was_acknowledged_survives_a_power_loss_at_any_byte() {
     let directory = tempfile::tempdir().unwrap();
     let segments = directory.path().join("segments");
-    let file = Recorder::default();
-    let store = open(file.clone(), &segments);
-    let begun = file.position();
+    let files = Recorder::files(Default::default());
+    let store = open(files.clone(), &segments);
+    let begun = files[0].position();
     let mut acknowledged = Vec::new();
     for commit in 0..COMMITS {
         let request = Commit { tenant: TenantId(1), batches: vec![batch(commit)], idempotency: None };
         assert!(matches!(store.commit(request).await.unwrap(), Committed::Fresh(_)));
-        acknowledged.push(file.position());
+        acknowledged.push(files[0].position());
         if commit % 7 == 3 {
             store.flush().await.unwrap();
         }
     }
-    let log = file.0.lock().unwrap().1.clone();
+    let log = files[0].journal.lock().unwrap().clone();
     let mut random = fastrand::Rng::with_seed(7);
-    let crashes =
-        std::env::var("LARDER_TEST_POWER_LOSSES").ok().and_then(|count| count.parse().ok()).unwrap_or(50);
-    for crash in 0..crashes {
+    for crash in 0..crashes() {
         let moment = random.usize(begun..=log.len());
-        let image = crashed(&log[..moment], &mut random);
+        let images = crashed_files(&log[..moment], &mut random);
         let left = directory.path().join(format!("crash-{crash}"));
-        copy_segments(&segments, &left, &image, &mut random);
-        let store = open(Recorder::of(image), &left);
+        copy_segments(&segments, &left, &images[0], &mut random);
+        let store = open(Recorder::files(images), &left);
         let found = read(&store).await;
         let certain: usize = acknowledged.iter().filter(|at| **at <= moment).count();
         // Whole commits in their order, at least those acknowledged.
@@ -199,10 +229,164 @@ async fn what_was_acknowledged_survives_a_power_loss_at_any_byte() {
     }
 }
 
+/// Where a reader of the log and its writers stood when all of it was acknowledged.
+#[derive(Clone, Copy, Debug)]
+struct Acknowledged {
+    moment: usize,
+    appended: u64,
+    committed: u64,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn events_and_what_readers_keep_survive_a_power_loss_at_any_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let segments = directory.path().join("segments");
+    let files = Recorder::files(Default::default());
+    let store = open(files.clone(), &segments);
+    let epoch = store.claim(LIVE).await.unwrap().epoch;
+    let begun = Acknowledged { moment: files[0].position(), appended: 0, committed: 0 };
+    let mut acknowledged = vec![begun];
+    let (mut ends, mut nexts) = (vec![0], vec![0]);
+    for step in 0..COMMITS as u64 {
+        let Acknowledged { mut appended, mut committed, .. } = acknowledged[acknowledged.len() - 1];
+        // Two at once, so that transactions hold more than one append.
+        let counts = [1 + step % 4, if step % 9 == 8 { 900 } else { 2 }];
+        let appends = [events(appended, counts[0]), events(appended + counts[0], counts[1])];
+        let [first, second] = appends.map(|records| store.append(records));
+        let (first, second) = tokio::join!(first, second);
+        assert_eq!((first.unwrap()[0].offset, second.unwrap()[0].offset), (appended, appended + counts[0]));
+        ends.extend([appended + counts[0], appended + counts[0] + counts[1]]);
+        appended += counts[0] + counts[1];
+        let acknowledge =
+            |appended, committed| Acknowledged { moment: files[0].position(), appended, committed };
+        acknowledged.push(acknowledge(appended, committed));
+        if step % 3 == 1 {
+            let read = store.read(0, committed, usize::MAX, Duration::ZERO).await.unwrap();
+            committed = read.last().unwrap().offset + 1;
+            store.commit_stream(stream_commit(epoch, &read)).await.unwrap();
+            nexts.push(committed);
+            acknowledged.push(acknowledge(appended, committed));
+        }
+        if step % 7 == 3 {
+            store.flush().await.unwrap();
+        }
+    }
+    let journal = files[0].journal.lock().unwrap().clone();
+    let mut random = fastrand::Rng::with_seed(7);
+    for crash in 0..crashes() {
+        let moment = random.usize(begun.moment..=journal.len());
+        let images = crashed_files(&journal[..moment], &mut random);
+        let left = directory.path().join(format!("crash-{crash}"));
+        copy_segments(&segments, &left, &images[0], &mut random);
+        let store = open(Recorder::files(images), &left);
+        let certain = acknowledged.iter().rfind(|stand| stand.moment <= moment).unwrap();
+        let what = format!("crash {crash} at operation {moment} of {}, {certain:?}", journal.len());
+
+        // Whole appends in their order, at least those acknowledged.
+        let end = store.bounds(0).await.unwrap().end;
+        assert!(end >= certain.appended && ends.contains(&end), "{end}: {what}");
+        let read = store.read(0, 0, usize::MAX, Duration::ZERO).await.unwrap();
+        assert_eq!(read.len() as u64, end, "{what}");
+        for (record, expected) in read.iter().zip(events(0, end)) {
+            assert_eq!(record.body, Body::Event { tenant: TenantId(1), payload: expected.payload }, "{what}");
+        }
+
+        // The reader stands after a commit of its own, with exactly what belongs to that.
+        let claim = store.claim(LIVE).await.unwrap();
+        let next = claim.state.map_or(0, |state| state.next_offset);
+        assert!(next >= certain.committed && next <= end && nexts.contains(&next), "{next}: {what}");
+        let rows = self::read(&store).await;
+        let found: Vec<(i64, i64, u64)> = rows
+            .iter()
+            .map(|row| (row.event_timestamp.micros(), row.created.micros(), row.sequence))
+            .collect();
+        let of_reader = &read[..next as usize];
+        let expected: Vec<(i64, i64, u64)> = of_reader
+            .iter()
+            .map(|record| (record.offset as i64, record.log_time.micros(), record.offset))
+            .collect();
+        assert_eq!(found, expected, "{what}");
+        let saves: Vec<u64> = claim.saves.iter().map(|save| save.number).collect();
+        assert_eq!(saves, if next == 0 { vec![] } else { vec![next] }, "{what}");
+        let query = SideQuery {
+            tenant: TenantId(1),
+            after: None,
+            limit: usize::MAX,
+            event_type: String::new(),
+            entity_id: String::new(),
+        };
+        let dead = store.dead_letters(query).await.unwrap();
+        assert!(dead.iter().map(|dead| dead.place.offset).eq((0..next).step_by(5)), "{what}");
+
+        // And it goes on.
+        let place = store.append(events(end, 1)).await.unwrap()[0];
+        assert_eq!(place.offset, end, "{what}");
+        let read = store.read(0, next, usize::MAX, Duration::ZERO).await.unwrap();
+        assert!(read.is_sorted_by_key(|record| record.log_time), "{what}");
+        store.commit_stream(stream_commit(claim.epoch, &read)).await.unwrap();
+        drop(store);
+        fs::remove_dir_all(left).unwrap();
+    }
+}
+
+const LIVE: ReaderId = ReaderId { partition: 0, purpose: Purpose::Live };
+
+fn events(from: u64, count: u64) -> Vec<NewRecord> {
+    let event = |offset: u64| NewRecord {
+        tenant: TenantId(1),
+        key: "entity".into(),
+        event_timestamp: Timestamp::from_stored(offset as i64),
+        payload: Payload::Json(format!("{{\"offset\":{offset},\"filler\":\"{:0100}\"}}", 0).into()),
+    };
+    (from..from + count).map(event).collect()
+}
+
+/// A row for each record, a dead letter for every fifth, and a save that replaces all others.
+fn stream_commit(epoch: u64, records: &[Record]) -> StreamCommit {
+    let mut values = ColumnBuilder::new(Dtype::Int64, records.len());
+    records.iter().for_each(|record| values.push(&Cell::Value(Value::Int64(record.offset as i64))));
+    let rows = WindowRows {
+        tenant: TenantId(1),
+        group: schema().id,
+        keys: vec!["entity"; records.len()].into(),
+        event_timestamps: records.iter().map(|record| record.offset as i64).collect(),
+        created: records.iter().map(|record| record.log_time.micros()).collect(),
+        sequences: records.iter().map(|record| record.offset).collect(),
+        columns: vec![values.finish()],
+    };
+    let dead = records.iter().filter(|record| record.offset.is_multiple_of(5)).map(|record| DeadLetter {
+        tenant: TenantId(1),
+        place: Place { partition: 0, offset: record.offset },
+        log_time: record.log_time,
+        reason: "for the test".into(),
+        record: Vec::new(),
+    });
+    let last = records.last().unwrap();
+    let next_offset = last.offset + 1;
+    StreamCommit {
+        epoch,
+        state: ReaderState {
+            reader: LIVE,
+            next_offset,
+            log_time: Some(last.log_time),
+            summary: Vec::new(),
+            done: false,
+        },
+        save: Some(Save { number: next_offset, bytes: vec![7; 5_000] }),
+        drop_saves: (0..next_offset).collect(),
+        rows: vec![StreamRows { group: schema(), rows }],
+        created: Created::AsLogged,
+        late: Vec::new(),
+        dead: dead.collect(),
+        opens: Vec::new(),
+    }
+}
+
 /// Named segments were synced before they were named; others are cut anywhere, or gone.
 fn copy_segments(from: &Path, to: &Path, image: &[u8], random: &mut fastrand::Rng) {
     fs::create_dir_all(to).unwrap();
-    let manifest = Manifest::prepare(Engine::with_backend(Recorder::of(image.to_vec())).unwrap()).unwrap();
+    let [store, _] = Recorder::files([image.to_vec(), Vec::new()]);
+    let manifest = Manifest::prepare(Engine::with_backend(store).unwrap()).unwrap();
     let named: Vec<String> =
         manifest.recover().unwrap().segments.iter().map(|meta| format!("{:012}.arrow", meta.id)).collect();
     for entry in fs::read_dir(from).unwrap().flatten() {

@@ -28,14 +28,19 @@ use std::{collections::HashMap, sync::Arc};
 pub struct Staged {
     pub groups: HashMap<GroupId, StagedGroup>,
     pub changes: Changes,
-    /// Groups that streams wrote: the greatest `created`.
-    pub logged: HashMap<GroupId, i64>,
 }
 
-#[derive(Default)]
 pub struct StagedGroup {
     pub rows: Memtable,
     pub segments: Vec<Arc<Segment>>,
+    /// The greatest `created` of its rows.
+    pub newest: i64,
+}
+
+impl Default for StagedGroup {
+    fn default() -> Self {
+        Self { rows: Memtable::default(), segments: Vec::new(), newest: i64::MIN }
+    }
 }
 
 impl Writer<'_> {
@@ -110,11 +115,7 @@ impl Writer<'_> {
             // A number each, since a group may come twice. They become visible together.
             let commit = self.next_commit;
             self.next_commit += 1;
-            let group = &prepared.batch.group;
-            let newest = prepared.order.iter().map(|row| prepared.created(*row, created)).max();
-            let logged = staged.logged.entry(group.id).or_insert(i64::MIN);
-            *logged = newest.map_or(*logged, |newest| newest.max(*logged));
-            staged.add(part, group, commit);
+            staged.add(part, &prepared.batch.group, commit);
         }
         staged.changes.readers.push(changes);
         Ok(())
@@ -233,12 +234,16 @@ impl Staged {
             Part::Rows(rows) => {
                 self.changes.tail.push((group.id, commit, tail::encode(&rows)));
                 let staged = self.groups.entry(group.id).or_default();
+                let newest = rows.iter().map(|(_, row)| row.created.micros()).max();
+                staged.newest = staged.newest.max(newest.unwrap_or(i64::MIN));
                 let recent = |row: &Arc<StoredRow>| RecentRow { row: row.clone(), commit };
                 staged.rows.insert(rows.iter().map(|(key, row)| (&**key, recent(row))));
             }
             Part::Segment(segment) => {
                 self.changes.segments.push(segment.meta.clone());
-                self.groups.entry(group.id).or_default().segments.push(segment);
+                let staged = self.groups.entry(group.id).or_default();
+                staged.newest = staged.newest.max(segment.meta.created.1);
+                staged.segments.push(segment);
             }
         }
     }

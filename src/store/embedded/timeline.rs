@@ -29,8 +29,8 @@ pub struct Timeline {
     pub settled: i64,
     /// Settled times up to this one survive a crash.
     pub settled_reserved: i64,
-    /// Groups that streams write: the greatest `created` of a visible row.
-    pub logged: HashMap<GroupId, i64>,
+    /// By group the greatest `created` of a visible row.
+    newest: HashMap<GroupId, i64>,
     pub streams: Streams,
 }
 
@@ -52,7 +52,7 @@ impl Default for Timeline {
             in_flight: None,
             settled: never,
             settled_reserved: never,
-            logged: HashMap::new(),
+            newest: HashMap::new(),
             streams: Streams::default(),
         }
     }
@@ -73,10 +73,10 @@ impl Timeline {
         self.in_flight = None;
     }
 
-    /// Notes that a row of a group that streams write is visible.
-    pub fn note_logged(&mut self, group: GroupId, created: i64) {
-        let last = self.logged.entry(group).or_insert(created);
-        *last = created.max(*last);
+    /// Notes that rows of a group are visible, the newest of them `created` then.
+    pub fn note_visible(&mut self, group: GroupId, created: i64) {
+        let newest = self.newest.entry(group).or_insert(created);
+        *newest = created.max(*newest);
     }
 
     /// Gives records of a partition their first offset and their log time; from now on they are not settled.
@@ -90,16 +90,13 @@ impl Timeline {
             Some(first) => first - 1,
             None => now.max(self.last_created),
         };
-        let mut last_visible = i64::MIN;
-        for group in groups.iter().filter(|group| group.windowed) {
+        if groups.iter().any(|group| group.windowed) {
             at = at.min(self.streams.settled());
-            last_visible = last_visible.max(self.logged.get(&group.id).copied().unwrap_or(i64::MIN));
-        }
-        if groups.iter().any(|group| !group.windowed) {
-            last_visible = last_visible.max(self.last_created);
         }
         self.settled = self.settled.max(at);
-        Settled { at, is_all: last_visible <= at }
+        let is_settled =
+            |group: &Arc<GroupSchema>| self.newest.get(&group.id).is_none_or(|newest| *newest <= at);
+        Settled { at, is_all: groups.iter().all(is_settled) }
     }
 }
 

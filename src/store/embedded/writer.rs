@@ -218,7 +218,7 @@ impl Writer<'_> {
         };
         let end = |timeline: &mut Timeline| {
             timeline.end(last_created, self.next_commit - 1);
-            staged.logged.iter().for_each(|(group, created)| timeline.note_logged(*group, *created));
+            staged.groups.iter().for_each(|(id, group)| timeline.note_visible(*id, group.newest));
         };
         if staged.changes.segments.is_empty() {
             end(&mut published.timeline());
