@@ -266,7 +266,7 @@ class Run:
                 for feature in group.features:
                     whole, filled = (check.history(c, feature.name, entity) for c in (client, late_client))
                     for name, rows in (("registered first", whole), ("backfilled", filled)):
-                        if len({moment for moment, _, _ in rows}) != len(rows):
+                        if len({moment for moment, _ in rows}) != len(rows):
                             twice.append(f"{entity} {feature.name} {name}: {len(rows)} rows")
                     want, got = check.newest_of_each(whole), check.newest_of_each(filled)
                     ends = [end for end in want.keys() | got.keys() if end not in got or end not in want or want[end] != got[end]]

@@ -95,11 +95,11 @@ def training_set(client, judge, group, spine):
 
 
 def history(client, feature, entity):
-    """[(event timestamp, created, value)] in the order of the answer."""
+    """[(event timestamp, value)] in the order of the answer."""
     values, token = [], ""
     while True:
         page = client.good("GET", f"/features/{feature}/history?entity_id={rest.quoted(entity)}&page_size=1000&page_token={rest.quoted(token)}").json()
-        values += [(parse_us(v["event_timestamp"]), parse_us(v["created_timestamp"]), v["value"]) for v in page["values"]]
+        values += [(parse_us(v["event_timestamp"]), v["value"]) for v in page["values"]]
         token = page.get("next_page_token", "")
         if not token:
             return values
@@ -107,7 +107,7 @@ def history(client, feature, entity):
 
 def newest_of_each(rows):
     """{event timestamp: value} of a history: the last of each moment wins."""
-    return {moment: value for moment, _, value in rows}
+    return dict(rows)
 
 
 def history_problems(client, judge, group, entity, features=None):
