@@ -40,7 +40,7 @@ impl Pending {
     /// Waits for a commit under way, which is taken out; for ever if there is none.
     pub async fn done(pending: &mut Option<Pending>) -> Done {
         let Some(under_way) = pending else { return std::future::pending().await };
-        let result = (&mut under_way.task).await.map_err(Error::internal).flatten();
+        let result = (&mut under_way.task).await.map_err(Error::internal).and_then(|result| result);
         let pending = pending.take().expect("it was there");
         Done { pending, result }
     }
