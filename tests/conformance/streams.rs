@@ -265,7 +265,7 @@ pub async fn pages_of_side_tables<B: Backend>() {
     for (number, reader) in readers.into_iter().enumerate() {
         let epoch = backend.store().claim(reader).await.unwrap().epoch;
         let mut next = 0u64;
-        for count in [1u64, 5, 700, 0, 2] {
+        for count in [1u64, 5, 300, 0, 2] {
             let offsets = (next..next + count).map(|at| at * 3 + number as u64);
             next += count;
             let late: Vec<LateEvent> = offsets
@@ -281,7 +281,7 @@ pub async fn pages_of_side_tables<B: Backend>() {
     expected.sort_by_key(|late| late.place);
     backend.restart().await;
     let store = backend.store();
-    for limit in [1, 7, 256, 5_000] {
+    for limit in [7, 256, 5_000] {
         let query = |after| side_query(1, after, limit);
         let (mut late, mut dead): (Vec<LateEvent>, Vec<DeadLetter>) = Default::default();
         loop {

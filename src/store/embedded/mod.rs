@@ -37,6 +37,7 @@ mod readers;
 mod registry;
 mod segment;
 mod segment_writer;
+mod shared;
 mod sides;
 mod snapshot;
 mod stage;
@@ -51,32 +52,25 @@ pub use options::Options;
 use self::{
     background::Handle,
     engine::Engine,
-    latest::{LatestCache, Miss},
     log::PartitionedLog,
     manifest::Manifest,
     medium::Medium,
-    memtable::RecentRow,
     prepare::PreparedBatch,
-    segment::Segment,
+    shared::Shared,
     snapshot::EmbeddedSnapshot,
-    state::{GroupState, Published, State},
-    timeline::Timeline,
+    state::State,
     writer::{Coming, CommitRequest, Request},
 };
 use crate::{
     error::{Error, Result},
     feature::{EntityTypeId, GroupId, GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, RowRef, Snapshot, StoredRow},
+    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, Snapshot},
 };
 use async_trait::async_trait;
 use std::{
-    collections::HashSet,
     fmt,
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -90,8 +84,6 @@ const QUEUE_KIB_MAX: usize = 512 * 1024;
 const SORT_INLINE_BYTES: usize = 64 * 1024;
 /// The event log keeps its newest blobs in memory itself.
 const EVENTS_CACHE_BYTES: usize = 16 << 20;
-/// How far ahead settled times are made durable: one sync a second, however many snapshots.
-const SETTLED_AHEAD_MICROS: i64 = 1_000_000;
 /// How often the flusher looks by itself, after an attempt that failed.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
@@ -102,22 +94,6 @@ pub struct EmbeddedStore {
     room: Arc<Semaphore>,
     flusher: Arc<Handle>,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// What callers and background threads share.
-struct Shared {
-    options: Options,
-    manifest: Manifest,
-    medium: Medium,
-    log: PartitionedLog,
-    published: Published,
-    latest: LatestCache,
-    next_segment: AtomicU64,
-    /// `next_segment` when the compactor last looked.
-    last_look: AtomicU64,
-    compactor: Handle,
-    /// The number of the first commit since the start.
-    first_commit: u64,
 }
 
 impl EmbeddedStore {
@@ -291,109 +267,6 @@ impl DurableStore for EmbeddedStore {
             self.blocking(move |shared| shared.reserve_settled(settled)).await?;
         }
         Ok(Arc::new(snapshot))
-    }
-}
-
-impl Shared {
-    fn recover(manifest: Manifest, log: PartitionedLog, medium: Medium, options: Options) -> Result<Self> {
-        let recovered = manifest.recover()?;
-        let mut state = State { retention_bound: recovered.retention_bound, ..State::default() };
-        let mut timeline = Timeline::default();
-        for schema in recovered.groups {
-            state.groups.insert(schema.id, Arc::new(GroupState::new(Arc::new(schema))));
-        }
-        let named: HashSet<u64> = recovered.segments.iter().map(|meta| meta.id).collect();
-        medium.remove_all_but(&named)?;
-        for meta in recovered.segments {
-            timeline.last_created = timeline.last_created.max(meta.created.1);
-            let segment = Arc::new(Segment::open(meta.clone(), medium.open(meta.id)?)?);
-            if let Some(group) = state.group_mut(meta.group) {
-                timeline.note_visible(meta.group, meta.created.1);
-                group.add_segment(segment);
-            }
-        }
-        let mut first_commit = 1;
-        for (id, commit, rows) in &recovered.tail {
-            first_commit = first_commit.max(commit + 1);
-            for created in rows.iter().map(|(_, row)| row.created.micros()) {
-                timeline.last_created = timeline.last_created.max(created);
-                timeline.note_visible(*id, created);
-            }
-            if let Some(group) = state.groups.get(id) {
-                let recent = |row: &Arc<StoredRow>| RecentRow { row: row.clone(), commit: *commit };
-                group.active.insert(rows.iter().map(|(key, row)| (&**key, recent(row))));
-            }
-        }
-        timeline.last_commit = first_commit - 1;
-        if let Some(settled) = recovered.settled_reserved {
-            timeline.settled = settled;
-            timeline.settled_reserved = settled;
-        }
-        events::recover(&manifest, &log, &mut timeline.streams)?;
-        Ok(Self {
-            latest: LatestCache::new(options.latest_bytes_max),
-            next_segment: AtomicU64::new(named.iter().max().map_or(1, |last| last + 1)),
-            last_look: AtomicU64::new(0),
-            compactor: Handle::default(),
-            published: Published::new(state, timeline),
-            first_commit,
-            manifest,
-            log,
-            medium,
-            options,
-        })
-    }
-
-    /// Reads what the cache could not answer, and keeps it there. Answers with the position of each key.
-    fn read_latest(
-        &self,
-        entity_type: EntityTypeId,
-        groups: &[GroupId],
-        missed: Vec<(Miss, String)>,
-    ) -> Vec<(usize, EntityRows)> {
-        let state = self.published.state();
-        let read = |(miss, key): (Miss, String)| {
-            let of_group = |group: &GroupId| as_of::latest(state.groups.get(group)?, &key);
-            let rows: Vec<_> = groups.iter().map(of_group).collect();
-            let found = groups.iter().copied().zip(rows.iter().map(|row| row.as_deref().map(RowRef::from)));
-            let found = EntityRows::new(&key, found);
-            self.latest.fill(miss, entity_type, &key, found.clone());
-            (miss.key, found)
-        };
-        missed.into_iter().map(read).collect()
-    }
-
-    fn now(&self) -> i64 {
-        self.options.clock.now().micros()
-    }
-
-    fn next_segment_id(&self) -> u64 {
-        self.next_segment.fetch_add(1, Ordering::Relaxed)
-    }
-
-    fn segments_written_since_last_look(&self) -> u64 {
-        let now = self.next_segment.load(Ordering::Relaxed);
-        now - self.last_look.swap(now, Ordering::Relaxed).min(now)
-    }
-
-    fn retention_bound(&self) -> Option<i64> {
-        let kept = self.options.retention?.micros();
-        let bound = self.now().saturating_sub(kept);
-        Some(self.published.state().retention_bound.map_or(bound, |known| known.max(bound)))
-    }
-
-    /// Events of an older log time are not kept.
-    fn event_retention_bound(&self) -> i64 {
-        self.now().saturating_sub(self.options.event_retention.micros())
-    }
-
-    /// Makes sure that no commit after a restart is created at or before `settled`.
-    fn reserve_settled(&self, settled: i64) -> Result<()> {
-        let until = settled.saturating_add(SETTLED_AHEAD_MICROS);
-        self.manifest.reserve_settled(until)?;
-        let mut timeline = self.published.timeline();
-        timeline.settled_reserved = timeline.settled_reserved.max(until);
-        Ok(())
     }
 }
 

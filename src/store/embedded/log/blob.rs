@@ -17,7 +17,8 @@ use bytes::Bytes;
 /// A blob of more than one record stays below this: with what the engine adds it fills 64 KiB, a size that it allocates.
 pub const BLOB_BYTES_MAX: usize = 64 * 1024 - 256;
 pub const HEAD_BYTES: usize = 28;
-const RECORD_BYTES: usize = 9;
+/// What a record takes beside its payload.
+pub const RECORD_BYTES: usize = 9;
 
 const JSON: u8 = 0;
 const PROTO: u8 = 1;

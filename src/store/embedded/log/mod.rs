@@ -129,8 +129,8 @@ pub async fn read(
     bytes_max: usize,
     wait: Duration,
 ) -> Result<Vec<Record>> {
-    let log = &shared.log;
-    let here = log.partition(partition)?;
+    let bytes_max = bytes_max.max(1);
+    let here = shared.log.partition(partition)?;
     let end = here.bounds.borrow().end;
     if end <= from {
         let mut bounds = here.bounds.subscribe();
@@ -143,8 +143,10 @@ pub async fn read(
         let shared = shared.clone();
         blobs = blocking(move || shared.log.tables.read(partition, from, bytes_max)).await?;
     }
-    let mut records = Vec::with_capacity(blobs.iter().map(|blob| blob.head.records as usize).sum());
-    let mut bytes_left = bytes_max.max(1);
+    let mut bytes_left = bytes_max;
+    // As many as there are, or as fit if all were empty.
+    let records: usize = blobs.iter().map(|blob| blob.head.records as usize).sum();
+    let mut records = Vec::with_capacity(records.min(1 + bytes_max / blob::RECORD_BYTES));
     for blob in &blobs {
         if bytes_left == 0 {
             break;
