@@ -166,9 +166,16 @@ impl Streams {
         partition.next.send_modify(|_| {});
     }
 
-    pub fn set_status(&self, status: StreamStatus) {
+    /// The reader stands here. It is not stalled any more once it has got further, or to the end.
+    pub fn set_status(&self, mut status: StreamStatus) {
         let partition = &self.partitions[status.partition as usize];
-        *partition.status() = status;
+        let mut known = partition.status();
+        if status.next_offset > known.next_offset || status.next_offset >= status.end_offset {
+            partition.judged().stalled = None;
+        } else {
+            status.stalled = known.stalled.take();
+        }
+        *known = status;
     }
 
     /// Every partition, in order.
@@ -367,6 +374,12 @@ mod tests {
         streams.stalled(0, Error::unavailable("the disk is full"));
         assert!(waiting.await.unwrap().unwrap_err().message.contains("durable"));
         assert!(streams.hold().unwrap_err().message.starts_with("the disk"));
+        let status = |next_offset| StreamStatus { next_offset, end_offset: 9, ..StreamStatus::default() };
+        streams.set_status(status(0));
+        assert!(streams.hold().is_err() && streams.statuses()[0].stalled.is_some(), "it only began again");
+        streams.set_status(status(9));
+        assert!(streams.hold().is_ok() && streams.statuses()[0].stalled.is_none());
+        streams.stalled(0, Error::unavailable("the disk is full"));
         streams.judged(0, 0, &[COUNTED]);
         assert!(streams.hold().is_ok());
     }

@@ -180,6 +180,7 @@ impl Reader {
             opened,
         });
         (self.events_since_commit, self.has_new_groups) = (0, false);
+        self.committed_at = Instant::now();
         // It takes its place in the store's queue now, however long this reader computes before it waits again.
         tokio::task::yield_now().await;
         Ok(())

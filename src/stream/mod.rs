@@ -23,7 +23,10 @@ use crate::{
     clock::Clock,
     error::{Error, Result},
     registry::Registry,
-    serving::{LastWritten, Service, streams::Streams},
+    serving::{
+        LastWritten, Service,
+        streams::{StreamStatus, Streams},
+    },
     store::{
         DurableStore,
         events::{EventLog, Purpose, ReaderId, StreamStore},
@@ -75,17 +78,27 @@ impl Aggregation {
             stop: CancellationToken::new(),
             threads: Mutex::default(),
         });
-        for state in shared.stream_store.readers().await? {
-            if state.reader.purpose == Purpose::Live {
-                continue;
-            }
-            match state.done {
-                true => commit::show_backfill(&shared.streams, &state, state.next_offset)?,
-                false => shared.spawn(state.reader)?,
+        let states = shared.stream_store.readers().await?;
+        for state in &states {
+            match (state.reader.purpose, state.done) {
+                (Purpose::Live, _) => {}
+                (_, true) => commit::show_backfill(&shared.streams, state, state.next_offset)?,
+                (_, false) => shared.spawn(state.reader)?,
             }
         }
         for partition in 0..shared.log.partitions() {
-            shared.spawn(ReaderId { partition, purpose: Purpose::Live })?;
+            let reader = ReaderId { partition, purpose: Purpose::Live };
+            let state = states.iter().find(|state| state.reader == reader);
+            let committed_offset = state.map_or(0, |state| state.next_offset);
+            // So that nobody takes a reader that is still loading for one that has caught up.
+            shared.streams.set_status(StreamStatus {
+                partition,
+                committed_offset,
+                next_offset: committed_offset,
+                end_offset: shared.log.bounds(partition).await?.end,
+                ..StreamStatus::default()
+            });
+            shared.spawn(reader)?;
         }
         Ok(Self(shared))
     }

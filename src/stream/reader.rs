@@ -21,6 +21,8 @@ use tokio::time::Instant;
 const READ_BYTES: usize = 1 << 20;
 /// State is committed at least that often, so that a restart has little to read again.
 const COMMIT_EVENTS_MAX: u64 = 2_000_000;
+/// Progress is committed at least that often where there is some: retention removes only what was committed.
+const COMMIT_EVERY: Duration = Duration::from_secs(60);
 /// Late events and dead letters wait no longer for a commit.
 const SIDE_WAIT: Duration = Duration::from_millis(500);
 /// How often to look without being told.
@@ -51,6 +53,7 @@ pub struct Reader {
     pub(super) events_since_commit: u64,
     /// Groups were loaded since the last commit.
     pub(super) has_new_groups: bool,
+    pub(super) committed_at: Instant,
     ticked: Option<Instant>,
     /// Kept for its memory.
     values: Vec<FieldValue<'static>>,
@@ -89,6 +92,7 @@ impl Reader {
             revision: None,
             events_since_commit: 0,
             has_new_groups: false,
+            committed_at: Instant::now(),
             ticked: None,
             values: Vec::new(),
         })
@@ -257,6 +261,7 @@ impl Reader {
     fn is_commit_due(&self) -> bool {
         self.aggregator.rows_waiting() > 0
             || self.events_since_commit >= COMMIT_EVENTS_MAX
+            || self.events_since_commit > 0 && self.committed_at.elapsed() >= COMMIT_EVERY
             || self.side.waits_since().is_some_and(|since| since.elapsed() >= SIDE_WAIT)
     }
 
@@ -301,7 +306,6 @@ impl Reader {
         self.status.log_time = self.aggregator.log_time();
         self.status.ledger = self.aggregator.ledger();
         self.status.memory = self.aggregator.memory();
-        self.status.stalled = None;
         self.shared.streams.set_status(self.status.clone());
         Ok(())
     }
