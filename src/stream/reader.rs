@@ -210,10 +210,20 @@ impl Reader {
         Ok(())
     }
 
-    fn tell(&self, first: &Record, verdicts: &[Verdict]) {
+    /// Shows the ledger, then tells producers: nobody who was answered finds their events missing in it.
+    fn tell(&mut self, first: &Record, verdicts: &[Verdict]) {
         if self.id.purpose == Purpose::Live {
+            self.note_progress();
             self.shared.streams.judged(self.id.partition, first.offset, verdicts);
         }
+    }
+
+    fn note_progress(&mut self) {
+        self.status.next_offset = self.aggregator.next_offset();
+        self.status.end_offset = self.status.end_offset.max(self.status.next_offset);
+        self.status.log_time = self.aggregator.log_time();
+        self.status.ledger = self.aggregator.ledger();
+        self.shared.streams.set_status(self.status.clone());
     }
 
     fn judge(&mut self, record: &Record) -> Result<Verdict> {
@@ -292,21 +302,17 @@ impl Reader {
 
     /// Shows how the reader stands.
     async fn show(&mut self) -> Result<()> {
-        let next_offset = self.aggregator.next_offset();
         let end_offset = self.shared.log.bounds(self.id.partition).await?.end;
         if self.id.purpose != Purpose::Live {
             let state = super::commit::state_of(self.id, &self.aggregator, false)?;
             return super::commit::show_backfill(&self.shared.streams, &state, end_offset);
         }
         if self.pending.is_none() && self.aggregator.rows_waiting() == 0 {
-            self.shared.stream_store.settled(self.id.partition, next_offset);
+            self.shared.stream_store.settled(self.id.partition, self.aggregator.next_offset());
         }
-        self.status.next_offset = next_offset;
         self.status.end_offset = end_offset;
-        self.status.log_time = self.aggregator.log_time();
-        self.status.ledger = self.aggregator.ledger();
         self.status.memory = self.aggregator.memory();
-        self.shared.streams.set_status(self.status.clone());
+        self.note_progress();
         Ok(())
     }
 
