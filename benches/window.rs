@@ -1,7 +1,7 @@
 //! What windows cost: JSON events in memory to rows, on one core.
 //!
 //! ```text
-//! cargo bench --bench window -- [events]
+//! cargo bench --bench window -- [events] [part of a form's name]
 //! ```
 //!
 //! Events lie within 10 minutes of event time, up to 30 s out of order, over 100 000 entities; each is the JSON text of
@@ -43,11 +43,17 @@ const FORMS: [(&str, Form); 6] = [
 
 fn main() {
     let events = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(10_000_000);
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with("--") && arg.parse::<usize>().is_err());
+    let forms = || {
+        FORMS.iter().enumerate().filter(|(_, (name, _))| {
+            wanted.as_deref().is_none_or(|wanted| name.contains(wanted) || *name == "parse")
+        })
+    };
     let log = Log::new(events);
     let mut seconds = vec![Vec::new(); FORMS.len()];
     let mut last = [Outcome::default(); FORMS.len()];
     for _ in 0..ROUNDS {
-        for (at, (name, form)) in FORMS.iter().enumerate() {
+        for (at, (name, form)) in forms() {
             // Windows of a second make sixty times the rows: a tenth of the events tells enough.
             let part = if *name == "5m / 1s" { events / 10 } else { events };
             let started = Instant::now();
@@ -58,7 +64,7 @@ fn main() {
     println!("{events} events, {:.0} bytes each", log.text.len() as f64 / events as f64);
     println!("| form | s | million events/s | rows | state MB | bytes per (entity, pane) | saved MB |");
     println!("|---|---|---|---|---|---|---|");
-    for (at, (name, _)) in FORMS.iter().enumerate() {
+    for (at, (name, _)) in forms() {
         seconds[at].sort_by(f64::total_cmp);
         let median = seconds[at][ROUNDS / 2];
         let Outcome { rows, memory, saved } = last[at];
