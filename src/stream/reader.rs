@@ -312,6 +312,7 @@ impl Reader {
         }
         self.status.end_offset = end_offset;
         self.status.memory = self.aggregator.memory();
+        (self.status.values_skipped, self.status.cells_overflowed) = self.aggregator.uncounted();
         self.note_progress();
         Ok(())
     }

@@ -215,6 +215,13 @@ impl Aggregator {
         group.overflowed.iter().enumerate().map(|(at, overflowed)| (skipped(at), *overflowed)).collect()
     }
 
+    /// Over all groups: counted events whose field was missing or of another type, by feature, and cells that are null
+    /// because their dtype cannot hold them.
+    pub fn uncounted(&self) -> (u64, u64) {
+        let skipped = self.stores().flat_map(|store| &store.skipped).sum();
+        (skipped, self.groups().flat_map(|group| &group.overflowed).sum())
+    }
+
     pub fn memory(&self) -> Memory {
         let mut memory = Memory { bytes: self.ids.bytes(), ..Memory::default() };
         for population in self.sources.iter().flat_map(|source| &source.populations) {
@@ -241,8 +248,8 @@ impl Aggregator {
             let bytes = self.memory().bytes;
             if bytes > self.options.bytes_max {
                 return Err(Error::unavailable(format!(
-                    "the windows of a partition take {bytes} bytes, over the limit of {}; raise it, or spread the \
-                     entities over more partitions",
+                    "the windows of a partition take {bytes} bytes, over the limit of {}; raise it \
+                     (events.state_bytes_max) and start again: until then its events wait",
                     self.options.bytes_max
                 )));
             }

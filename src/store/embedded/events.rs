@@ -11,7 +11,7 @@ use super::{
     writer::{Request, StreamRequest},
 };
 use crate::{
-    error::Result,
+    error::{Error, Result},
     feature::Timestamp,
     store::events::{
         Claim, DeadLetter, EventLog, FindRecords, Found, LateEvent, LogBounds, NewRecord, Place, Purpose,
@@ -26,6 +26,10 @@ use tokio::sync::oneshot;
 impl EventLog for EmbeddedStore {
     fn partitions(&self) -> u32 {
         self.shared.log.partitions()
+    }
+
+    fn failure(&self) -> Option<Error> {
+        self.shared.log.failure()
     }
 
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Place>> {

@@ -28,7 +28,11 @@ use crate::{
     error::{Error, Result},
     store::events::{FindRecords, Found, LogBounds, NewRecord, Place, Record, partition_of},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::sync::oneshot;
 
 /// Bytes of the newest blobs that are kept in memory, all partitions together.
@@ -41,6 +45,8 @@ pub struct PartitionedLog {
     queue: Queue,
     tables: Tables,
     partitions: Vec<Partition>,
+    /// Of the last append.
+    failure: Mutex<Option<Error>>,
 }
 
 impl PartitionedLog {
@@ -54,7 +60,12 @@ impl PartitionedLog {
         let recent_bytes_max = RECENT_BYTES_MAX / partitions as usize;
         let all =
             (0..partitions).map(|partition| Ok(Partition::new(tables.bounds(partition)?, recent_bytes_max)));
-        Ok(Self { queue: Queue::new(), partitions: all.collect::<Result<_>>()?, tables })
+        Ok(Self {
+            queue: Queue::new(),
+            partitions: all.collect::<Result<_>>()?,
+            tables,
+            failure: Mutex::default(),
+        })
     }
 
     pub fn partitions(&self) -> u32 {
@@ -63,6 +74,15 @@ impl PartitionedLog {
 
     pub fn bounds(&self, partition: u32) -> Result<LogBounds> {
         Ok(*self.partition(partition)?.bounds.borrow())
+    }
+
+    /// Why the last append failed, if it did.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, durable: &Result<()>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = durable.clone().err();
     }
 
     /// The log time of a record, or of the oldest one after it.
