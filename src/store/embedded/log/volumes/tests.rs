@@ -249,17 +249,17 @@ fn a_step_that_fails_is_made_good_by_the_next_append() {
                 // One of them may meet the failure.
                 let _ = append(&volumes, partition);
                 check(&volumes);
+                let journal = files.journal();
+                for seed in 0..4 {
+                    let files = Recorder::of(crashed(&journal, &mut fastrand::Rng::with_seed(seed)));
+                    assert_eq!(span(&open(files).unwrap()), span(&volumes), "{how} {fails_after}");
+                }
             }
-            let journal = files.journal();
             let before = span(&volumes);
             drop(volumes);
-            let mut random = fastrand::Rng::with_seed(7);
-            let after_crash = || Recorder::of(crashed(&journal, &mut random));
-            for files in std::iter::repeat_with(after_crash).take(8).chain([files]) {
-                let volumes = open(files).unwrap();
-                assert_eq!(span(&volumes), before, "{how} {fails_after}");
-                check(&volumes);
-            }
+            let volumes = open(files).unwrap();
+            assert_eq!(span(&volumes), before, "{how} {fails_after}");
+            check(&volumes);
         }
     }
 }
