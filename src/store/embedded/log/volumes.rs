@@ -251,6 +251,14 @@ impl Volumes {
     fn recover(&self, state: &mut State, end: &mut End) -> Result<()> {
         state.newest = None;
         let kept = start::recover(&*self.files, self.partitions)?;
+        if kept.end.marks != end.marks {
+            // Its offsets were given to others.
+            return Err(storage_error(
+                "go on with",
+                "the event log",
+                "an append that failed is there after all",
+            ));
+        }
         (*state, *end) = (kept.state, kept.end);
         Ok(())
     }

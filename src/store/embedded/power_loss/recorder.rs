@@ -38,8 +38,9 @@ struct State {
     files: Vec<Vec<u8>>,
     names: BTreeMap<String, usize>,
     opened: Vec<String>,
-    /// What fails from now on, once after so many operations on names.
+    /// So many operations on names from now on, one fails; so many syncs of files.
     fails_after: Option<usize>,
+    sync_fails_after: Option<usize>,
 }
 
 /// One of the files; the store's is number 0.
@@ -82,6 +83,11 @@ impl Recorder {
         self.with(|state| state.fails_after = Some(operations));
     }
 
+    /// The sync of a file after so many others fails, and what it was to sync is there all the same.
+    pub fn fail_sync_after(&self, syncs: usize) {
+        self.with(|state| state.sync_fails_after = Some(syncs));
+    }
+
     fn with<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
         body(&mut self.0.lock().unwrap())
     }
@@ -95,20 +101,13 @@ impl Recorder {
     }
 }
 
-impl State {
-    fn may_fail(&mut self) -> io::Result<()> {
-        match &mut self.fails_after {
-            Some(0) => {
-                self.fails_after = None;
-                Err(io::Error::other("as the test wants"))
-            }
-            Some(left) => {
-                *left -= 1;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+/// Fails if it is time to, once.
+fn may_fail(fails_after: &mut Option<usize>) -> io::Result<()> {
+    match fails_after.take() {
+        Some(0) => return Err(io::Error::other("as the test wants")),
+        left => *fails_after = left.map(|left| left - 1),
     }
+    Ok(())
 }
 
 impl VolumeFiles for Recorder {
@@ -118,7 +117,7 @@ impl VolumeFiles for Recorder {
 
     fn create(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
         self.with(|state| {
-            state.may_fail()?;
+            may_fail(&mut state.fails_after)?;
             let number = state.files.len().max(1);
             state.files.resize(number + 1, Vec::new());
             assert_eq!(state.names.insert(name.to_owned(), number), None, "it was there");
@@ -138,7 +137,7 @@ impl VolumeFiles for Recorder {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.with(|state| {
-            state.may_fail()?;
+            may_fail(&mut state.fails_after)?;
             let number = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
             state.names.insert(to.to_owned(), number);
             state.journal.push(Operation::Rename(from.to_owned(), to.to_owned(), number));
@@ -148,7 +147,7 @@ impl VolumeFiles for Recorder {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         self.with(|state| {
-            state.may_fail()?;
+            may_fail(&mut state.fails_after)?;
             state.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
             state.journal.push(Operation::Remove(name.to_owned()));
             Ok(())
@@ -157,7 +156,7 @@ impl VolumeFiles for Recorder {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state| {
-            state.may_fail()?;
+            may_fail(&mut state.fails_after)?;
             state.journal.push(Operation::SyncNames);
             Ok(())
         })
@@ -195,8 +194,11 @@ impl StorageBackend for RecordedFile {
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        self.recorder.with(|state| state.journal.push(Operation::Sync(self.number)));
-        Ok(())
+        self.recorder.with(|state| {
+            may_fail(&mut state.sync_fails_after)?;
+            state.journal.push(Operation::Sync(self.number));
+            Ok(())
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
