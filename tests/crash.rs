@@ -1,15 +1,16 @@
 //! The process dies (`kill -9`) amid writes, and the embedded store starts again: nothing acknowledged is missing, no
-//! commit is there in part, and order is kept. `LARDER_TEST_CRASHES` sets how many deaths (default 5).
+//! commit is there in part, and order is kept; so with events. `LARDER_TEST_CRASHES` sets how many deaths (default 5).
 //!
 //! The victim is this same binary, told by its environment to write until it is killed. It says on its output what was
 //! acknowledged.
 
 use crate::conformance::rows::{Row, USER, batch, commit, group};
 use larder::{
-    feature::{Cell, Dtype, GroupSchema, Timestamp, Value},
+    feature::{Cell, Dtype, GroupSchema, TenantId, Timestamp, Value},
     store::{
         DurableStore, LatestRead, Scan,
         embedded::{EmbeddedStore, Options},
+        events::{Body, EventLog, NewRecord, Payload},
     },
 };
 use std::{
@@ -22,11 +23,19 @@ use std::{
 
 const VICTIM: &str = "LARDER_TEST_CRASH_VICTIM";
 const WRITERS: usize = 3;
+/// Counts with the writers, but appends events.
+const PRODUCER: usize = WRITERS;
+const RECORDS_PER_APPEND: i64 = 3;
 /// A commit beyond this size becomes a segment at once.
 const LARGE_ROWS: i64 = 400;
 
 fn options() -> Options {
-    Options { memtable_bytes_max: 60_000, segment_bytes_min: 20_000, ..Options::default() }
+    Options {
+        memtable_bytes_max: 60_000,
+        segment_bytes_min: 20_000,
+        event_volume_bytes_max: 4_000,
+        ..Options::default()
+    }
 }
 
 fn groups() -> [Arc<GroupSchema>; 2] {
@@ -44,6 +53,17 @@ fn rows(writer: usize, number: i64) -> Vec<Row> {
     (0..count).map(row).collect()
 }
 
+/// The events of append `number`, about as many bytes as a third of a volume.
+fn events(number: i64) -> Vec<NewRecord> {
+    let event = |at: i64| NewRecord {
+        tenant: TenantId(1),
+        key: "key".into(),
+        event_timestamp: Timestamp::from_stored(number),
+        payload: Payload::Json(format!("{:0400}", number * RECORDS_PER_APPEND + at).into()),
+    };
+    (0..RECORDS_PER_APPEND).map(event).collect()
+}
+
 /// Writes until killed; does nothing unless told to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn victim() {
@@ -52,28 +72,37 @@ async fn victim() {
     let from: Vec<i64> = from.split(',').map(|number| number.parse().unwrap()).collect();
     let store = EmbeddedStore::open(directory, options()).unwrap();
     let [first, second] = groups();
+    let acknowledge = |writer: usize, number: i64| {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "\nacknowledged {writer} {number}").unwrap();
+        out.flush().unwrap();
+    };
+    let append = async || {
+        for number in from[PRODUCER].. {
+            store.append(events(number)).await.unwrap();
+            acknowledge(PRODUCER, number);
+        }
+    };
     let write = async |writer: usize| {
         for number in from[writer].. {
             let rows = rows(writer, number);
             let short: Vec<Row> =
                 rows.iter().map(|row| Row { cells: row.cells[..1].to_vec(), ..row.clone() }).collect();
             store.commit(commit(vec![batch(&first, &rows), batch(&second, &short)])).await.unwrap();
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "\nacknowledged {writer} {number}").unwrap();
-            out.flush().unwrap();
+            acknowledge(writer, number);
             if number % 60 == 59 {
                 store.compact().await.unwrap();
             }
         }
     };
-    tokio::join!(write(0), write(1), write(2));
+    tokio::join!(write(0), write(1), write(2), append());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_by_kill_9() {
     let crashes = std::env::var("LARDER_TEST_CRASHES").ok().and_then(|count| count.parse().ok()).unwrap_or(5);
     let directory = tempfile::tempdir().unwrap();
-    let mut next = [0; WRITERS];
+    let mut next = [0; WRITERS + 1];
     for seed in 0..crashes {
         let acknowledged = kill_amid_writes(directory.path(), next, seed);
         let store = EmbeddedStore::open(directory.path(), options()).unwrap();
@@ -81,11 +110,13 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
             let certain = acknowledged[writer].map_or(next[writer], |number| number + 1);
             next[writer] = check(&store, writer, certain).await;
         }
+        let certain = acknowledged[PRODUCER].map_or(next[PRODUCER], |number| number + 1);
+        next[PRODUCER] = check_events(&store, certain).await;
     }
 }
 
 /// Runs the victim until some commits are acknowledged and a little longer; the last one of each writer.
-fn kill_amid_writes(directory: &Path, from: [i64; WRITERS], seed: u64) -> [Option<i64>; WRITERS] {
+fn kill_amid_writes(directory: &Path, from: [i64; WRITERS + 1], seed: u64) -> [Option<i64>; WRITERS + 1] {
     let mut random = fastrand::Rng::with_seed(seed);
     let from = from.map(|number| number.to_string()).join(",");
     let mut victim = Command::new(std::env::current_exe().unwrap())
@@ -96,7 +127,7 @@ fn kill_amid_writes(directory: &Path, from: [i64; WRITERS], seed: u64) -> [Optio
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(victim.stdout.take().unwrap()).lines();
-    let mut acknowledged = [None; WRITERS];
+    let mut acknowledged = [None; WRITERS + 1];
     let mut note = |line: &str| {
         let Some(rest) = line.strip_prefix("acknowledged ") else { return false };
         let (writer, number) = rest.split_once(' ').unwrap();
@@ -155,6 +186,25 @@ async fn check(store: &EmbeddedStore, writer: usize, certain: i64) -> i64 {
     }
     assert_eq!(counts[0], counts[1], "a commit is in both groups or in none");
     counts[0]
+}
+
+/// Whole appends are there, at least `certain` of them, in their order; how many.
+async fn check_events(store: &EmbeddedStore, certain: i64) -> i64 {
+    let end = store.bounds(0).await.unwrap().end as i64;
+    let appends = end / RECORDS_PER_APPEND;
+    assert!(
+        end % RECORDS_PER_APPEND == 0 && appends >= certain,
+        "{end} records, {certain} appends acknowledged"
+    );
+    let read = store.read(0, 0, usize::MAX, Duration::ZERO).await.unwrap();
+    let expected: Vec<Payload> = (0..appends).flat_map(events).map(|record| record.payload).collect();
+    let payload = |body| match body {
+        Body::Event { payload, .. } => payload,
+        Body::Tick => panic!("nobody ticks"),
+    };
+    let found: Vec<Payload> = read.into_iter().map(|record| payload(record.body)).collect();
+    assert_eq!(found, expected, "{certain} appends acknowledged");
+    appends
 }
 
 #[tokio::test]

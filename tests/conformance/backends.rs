@@ -15,6 +15,7 @@ fn options(time: &TestTime, retention: Option<Duration>) -> Options {
         segment_bytes_min: 400,
         latest_bytes_max: 64 * 2_000,
         partitions: 3,
+        event_volume_bytes_max: 10_000,
         ..Options::default()
     }
 }

@@ -10,8 +10,8 @@ use larder::{
     store::{
         DurableStore, LatestRead, Scan,
         events::{
-            Created, DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, Save, SideQuery,
-            StreamCommit, StreamRows, StreamStore,
+            Created, DeadLetter, EventLog, LateEvent, NewRecord, Payload, Place, Purpose, ReaderId,
+            ReaderState, Save, SideQuery, StreamCommit, StreamRows, StreamStore, partition_of,
         },
     },
     window::{MissedWindows, WindowRows},
@@ -27,6 +27,19 @@ pub fn live(partition: u32) -> ReaderId {
 
 pub fn backfill(partition: u32, group: u32) -> ReaderId {
     ReaderId { partition, purpose: Purpose::Backfill(GroupId(group)) }
+}
+
+/// Appends so many records to a partition: nobody reads further than the log goes.
+async fn append(store: &impl EventLog, partition: u32, count: usize) {
+    let mut keys = (0u8..).map(|key| vec![key]);
+    let key = keys.find(|key| partition_of(key, store.partitions()) == partition).unwrap();
+    let record = NewRecord {
+        tenant: TenantId(1),
+        key: key.into(),
+        event_timestamp: Timestamp::from_stored(0),
+        payload: Payload::Json("{}".into()),
+    };
+    store.append(vec![record; count]).await.unwrap();
 }
 
 /// A commit of nothing but where a reader stands.
@@ -132,6 +145,7 @@ pub async fn commits_are_whole<B: Backend>() {
     let time = TestTime::default();
     time.set(1_000);
     let mut backend = B::start(time.clone(), None).await;
+    append(backend.store(), 1, 10).await;
     let group = windowed_group(1);
     let claim = backend.store().claim(live(1)).await.unwrap();
     assert_eq!((claim.state, claim.saves), (None, Vec::new()));
@@ -263,6 +277,7 @@ pub async fn pages_of_side_tables<B: Backend>() {
     let mut expected = Vec::new();
     let readers = [live(0), live(2), backfill(0, 4)];
     for (number, reader) in readers.into_iter().enumerate() {
+        append(backend.store(), reader.partition, 308).await;
         let epoch = backend.store().claim(reader).await.unwrap().epoch;
         let mut next = 0u64;
         for count in [1u64, 5, 300, 0, 2] {

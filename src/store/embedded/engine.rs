@@ -3,10 +3,10 @@
 use super::storage_error;
 use crate::error::{Error, Kind, Result};
 use redb::{
-    Database, DatabaseError, Durability, ReadTransaction, ReadableDatabase, WriteTransaction,
-    backends::InMemoryBackend,
+    Database, DatabaseError, Durability, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
+    WriteTransaction, backends::InMemoryBackend,
 };
-use std::path::Path;
+use std::{fmt, path::Path};
 
 /// A file of the engine, and whether its writes must reach the disk.
 #[derive(Debug)]
@@ -18,18 +18,21 @@ pub struct Engine {
 impl Engine {
     /// Opens or makes the file. A second process is refused.
     pub fn open(path: &Path, cache_bytes: usize) -> Result<Self> {
-        let database =
-            Database::builder().set_cache_size(cache_bytes).create(path).map_err(|error| match error {
-                DatabaseError::DatabaseAlreadyOpen => Error::new(
-                    Kind::FailedPrecondition,
-                    format!(
-                        "{} is in use by another process; stop that one, or give this one another data directory",
-                        path.display()
-                    ),
-                ),
-                error => storage_error("open", path.display(), error),
-            })?;
-        Ok(Self { database, durable: true })
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .create(path)
+            .map_err(|error| not_opened(path.display(), error))?;
+        Ok(Self::of(database, true))
+    }
+
+    /// On what is open already.
+    pub fn of(database: Database, durable: bool) -> Self {
+        Self { database, durable }
+    }
+
+    /// Leaves the file such that the next one to open it has nothing to repair.
+    pub fn close(self) -> Result<()> {
+        self.database.close().map_err(|error| storage_error("close", "the store", error))
     }
 
     /// The engine on something that behaves like a file.
@@ -65,8 +68,47 @@ impl Engine {
     }
 
     pub fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T> {
-        let run = || -> Result<T, redb::Error> { body(&self.database.begin_read()?) };
-        run().map_err(|error| storage_error("read", "the store", error))
+        read(&self.database, body)
+    }
+}
+
+/// A file of the engine that was closed and is not written any more.
+pub struct ReadOnlyEngine(ReadOnlyDatabase);
+
+impl ReadOnlyEngine {
+    pub fn of(database: ReadOnlyDatabase) -> Self {
+        Self(database)
+    }
+
+    pub fn read<T>(&self, body: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T> {
+        read(&self.0, body)
+    }
+}
+
+impl fmt::Debug for ReadOnlyEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadOnlyEngine").finish_non_exhaustive()
+    }
+}
+
+fn read<T>(
+    database: &impl ReadableDatabase,
+    body: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+) -> Result<T> {
+    let run = || -> Result<T, redb::Error> { body(&database.begin_read()?) };
+    run().map_err(|error| storage_error("read", "the store", error))
+}
+
+/// What is answered when a file cannot be opened.
+pub fn not_opened(path: impl fmt::Display, error: DatabaseError) -> Error {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => Error::new(
+            Kind::FailedPrecondition,
+            format!(
+                "{path} is in use by another process; stop that one, or give this one another data directory"
+            ),
+        ),
+        error => storage_error("open", path, error),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     writer::{Request, StreamRequest},
 };
 use crate::{
-    error::{Error, Result},
+    error::{Error, Kind, Result},
     feature::Timestamp,
     store::events::{
         Claim, DeadLetter, EventLog, FindRecords, Found, LateEvent, LogBounds, NewRecord, Place, Purpose,
@@ -92,7 +92,8 @@ impl StreamStore for EmbeddedStore {
     }
 }
 
-/// Finds where the live reader of each partition stands: records from there on may still cause rows, and stay.
+/// Finds where the live reader of each partition stands: records from there on may still cause rows, and stay. Refuses a
+/// log that ends before: its newest volume is gone, and what came next would get offsets that were read already.
 pub fn recover(manifest: &Manifest, log: &PartitionedLog, streams: &mut Streams) -> Result<()> {
     let live = manifest.readers()?.into_iter().filter(|state| state.reader.purpose == Purpose::Live);
     let next_offsets: HashMap<u32, u64> =
@@ -100,6 +101,16 @@ pub fn recover(manifest: &Manifest, log: &PartitionedLog, streams: &mut Streams)
     for partition in 0..log.partitions() {
         let next = next_offsets.get(&partition).copied().unwrap_or(0);
         let bounds = log.bounds(partition)?;
+        if next > bounds.end {
+            return Err(Error::new(
+                Kind::FailedPrecondition,
+                format!(
+                    "the event log ends at offset {} of partition {partition}, which was read up to {next}: its newest \
+                     file is missing or too old; restore the whole data directory from one backup",
+                    bounds.end
+                ),
+            ));
+        }
         let unsettled = if next < bounds.end {
             log.log_time_at(partition, next)?.map(|log_time| (next, log_time))
         } else {
@@ -109,4 +120,54 @@ pub fn recover(manifest: &Manifest, log: &PartitionedLog, streams: &mut Streams)
         streams.add(bounds.end, bounds.log_time.map(Timestamp::micros), unsettled);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        feature::TenantId,
+        store::{
+            embedded::Options,
+            events::{Created, Payload},
+        },
+    };
+    use std::fs;
+
+    #[tokio::test]
+    async fn a_log_without_its_newest_volume_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || {
+            let options = Options { event_volume_bytes_max: 1, ..Options::default() };
+            EmbeddedStore::open(directory.path(), options)
+        };
+        let store = open().unwrap();
+        let record = NewRecord {
+            tenant: TenantId(1),
+            key: "key".into(),
+            event_timestamp: Timestamp::from_stored(0),
+            payload: Payload::Json("{}".into()),
+        };
+        for _ in 0..3 {
+            store.append(vec![record.clone()]).await.unwrap();
+        }
+        let reader = ReaderId { partition: 0, purpose: Purpose::Live };
+        let commit = StreamCommit {
+            epoch: store.claim(reader).await.unwrap().epoch,
+            state: ReaderState { reader, next_offset: 3, log_time: None, summary: Vec::new(), done: false },
+            save: None,
+            drop_saves: Vec::new(),
+            rows: Vec::new(),
+            created: Created::AsLogged,
+            late: Vec::new(),
+            dead: Vec::new(),
+            opens: Vec::new(),
+        };
+        store.commit_stream(commit).await.unwrap();
+        drop(store);
+        fs::remove_file(directory.path().join("events/000000000003.redb")).unwrap();
+        let refused = open().err().unwrap();
+        assert_eq!(refused.kind, Kind::FailedPrecondition);
+        assert!(refused.message.contains("ends at offset 2 of partition 0"), "{refused}");
+    }
 }

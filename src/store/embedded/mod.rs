@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/larder.redb        the engine: registry, recent rows (the write-ahead tail), idempotency keys, and the manifest
-//! DIR/events.redb        the event log (see `log`)
+//! DIR/events/*.redb      the event log, in volumes (see `log`)
 //! DIR/segments/*.arrow   immutable history, one group each, named by the manifest (see `segment`)
 //!
 //! write ─> queue ─> writer ─┬─ small: tail record ──> memtable ──(flusher)──> segment ──(compactor)──> larger segment
@@ -51,8 +51,7 @@ pub use options::Options;
 
 use self::{
     background::Handle,
-    engine::Engine,
-    log::PartitionedLog,
+    log::{PartitionedLog, VolumeFiles},
     manifest::Manifest,
     medium::Medium,
     prepare::PreparedBatch,
@@ -82,8 +81,6 @@ const QUEUE_MAX: usize = 4_096;
 const QUEUE_KIB_MAX: usize = 512 * 1024;
 /// Batches up to this size are sorted where they arrive.
 const SORT_INLINE_BYTES: usize = 64 * 1024;
-/// The event log keeps its newest blobs in memory itself.
-const EVENTS_CACHE_BYTES: usize = 16 << 20;
 /// How often the flusher looks by itself, after an attempt that failed.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
@@ -102,18 +99,23 @@ impl EmbeddedStore {
         let directory = directory.as_ref();
         let medium = Medium::directory(&directory.join("segments"))?;
         let manifest = Manifest::open(&directory.join("larder.redb"))?;
-        let events = Engine::open(&directory.join("events.redb"), EVENTS_CACHE_BYTES)?;
+        let events = Box::new(log::Directory::open(&directory.join("events"))?);
         medium::sync(directory)?;
         Self::start(manifest, events, medium, options)
     }
 
     /// A store that is gone when it is dropped.
     pub fn in_memory(options: Options) -> Result<Self> {
-        Self::start(Manifest::in_memory()?, Engine::in_memory()?, Medium::Memory, options)
+        Self::start(Manifest::in_memory()?, Box::new(log::Memory::default()), Medium::Memory, options)
     }
 
-    fn start(manifest: Manifest, events: Engine, medium: Medium, options: Options) -> Result<Self> {
-        let log = PartitionedLog::open(events, options.partitions)?;
+    fn start(
+        manifest: Manifest,
+        events: Box<dyn VolumeFiles>,
+        medium: Medium,
+        options: Options,
+    ) -> Result<Self> {
+        let log = PartitionedLog::open(events, &options)?;
         let shared = Arc::new(Shared::recover(manifest, log, medium, options)?);
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let flusher = Arc::new(Handle::default());

@@ -20,6 +20,9 @@ pub struct Options {
     /// How long events are kept by log time, and late events and dead letters with them. What the live reader of a
     /// partition has not read is never removed.
     pub event_retention: Duration,
+    /// Bytes of records in a volume of the event log, or those of one group of appends where they are more. It bounds what
+    /// a start after a crash has to repair, and is the unit in which old events leave.
+    pub event_volume_bytes_max: u64,
     pub clock: Clock,
 }
 
@@ -33,6 +36,7 @@ impl Default for Options {
             segment_bytes_max: 1 << 30,
             partitions: 1,
             event_retention: Duration::from_secs(7 * 86_400),
+            event_volume_bytes_max: 512 << 20,
             clock: Clock::system(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     blob::Piece,
+    partition::Partition,
     queue::{Append, Closing},
 };
 use crate::{error::Result, store::embedded::Shared};
@@ -12,8 +13,9 @@ use std::{
 
 /// How often outdated records are looked for.
 const REMOVE_EVERY: Duration = Duration::from_secs(60);
-/// Blobs of a partition that are removed before appends have their turn again.
-const REMOVE_BLOBS_MAX: usize = 128;
+/// The newest volume ends after this part of the time for which events are kept, however little it holds: it leaves when
+/// its last event is outdated, so none stays much longer than it should.
+const VOLUMES_IN_RETENTION: i64 = 8;
 
 /// Runs until the store is dropped.
 pub fn run(shared: &Shared) {
@@ -25,14 +27,13 @@ pub fn run(shared: &Shared) {
             append(shared, work.appends);
         }
         if !work.removals.is_empty() {
-            let removed = remove_all_outdated(shared);
+            let removed = remove_outdated(shared);
             work.removals.into_iter().for_each(|reply| drop(reply.send(removed.clone())));
         } else if Instant::now() >= remove_at {
-            let more = remove_outdated(shared).unwrap_or_else(|error| {
+            if let Err(error) = remove_outdated(shared) {
                 tracing::error!(%error, "cannot remove old events; it will be tried again");
-                false
-            });
-            remove_at = if more { Instant::now() } else { Instant::now() + REMOVE_EVERY };
+            }
+            remove_at = Instant::now() + REMOVE_EVERY;
         }
     }
 }
@@ -85,7 +86,7 @@ fn append(shared: &Shared, appends: Vec<Append>) {
             }
         }
     }
-    let durable = shared.log.tables.append(&blobs);
+    let durable = shared.log.volumes.append(&blobs);
     shared.log.note(&durable);
     match &durable {
         Ok(()) => blobs.iter().for_each(|(partition, blob)| shared.log.publish(*partition, blob)),
@@ -101,20 +102,13 @@ fn append(shared: &Shared, appends: Vec<Append>) {
     }
 }
 
-fn remove_all_outdated(shared: &Shared) -> Result<()> {
-    while remove_outdated(shared)? {}
+/// Removes what is outdated, as far as its volume is.
+fn remove_outdated(shared: &Shared) -> Result<()> {
+    let log = &shared.log;
+    let kept = shared.options.event_retention.micros();
+    log.volumes.begin_if_older(shared.now().saturating_sub(kept / VOLUMES_IN_RETENTION))?;
+    let keep_from: Vec<u64> = log.partitions.iter().map(Partition::keep_from).collect();
+    let starts = log.volumes.remove(shared.event_retention_bound(), &keep_from)?;
+    log.partitions.iter().zip(starts).for_each(|(partition, start)| partition.remove_before(start));
     Ok(())
-}
-
-/// Removes some of what is outdated; true if there is more.
-fn remove_outdated(shared: &Shared) -> Result<bool> {
-    let before = shared.event_retention_bound();
-    let mut more = false;
-    for (number, partition) in shared.log.partitions.iter().enumerate() {
-        let (start, is_more) =
-            shared.log.tables.remove(number as u32, before, partition.keep_from(), REMOVE_BLOBS_MAX)?;
-        partition.remove_before(start);
-        more |= is_more;
-    }
-    Ok(more)
 }

@@ -1,29 +1,35 @@
-//! The event log: records in partitions, in an engine of its own, so that it never waits for the store's writer.
+//! The event log: records in partitions, in engines of its own, so that it never waits for the store's writer.
 //!
 //! ```text
 //! append ─> encoded by its caller ─> queue ─> one thread: what waits, in one transaction with one sync
 //!                                                │
-//!            blobs of about 64 KiB  <────────────┴─> newest blobs in memory <── whoever follows the end
+//!      volumes: blobs of about 64 KiB  <─────────┴─> newest blobs in memory <── whoever follows the end
 //! ```
 //!
-//! A blob is the unit of everything: it is written, read, skipped and removed whole, has one log time, and its records
-//! are handed out as slices of it. So an event costs a copy into its blob and little else.
+//! A blob is the unit of most things: it is written, read and skipped whole, has one log time, and its records are handed
+//! out as slices of it. So an event costs a copy into its blob and little else. Blobs of all partitions fill one volume
+//! after the other (see `volumes`): the newest is written and, after a crash, repaired; older ones are read, and removed
+//! whole.
 
 mod appender;
 mod blob;
+mod files;
+mod mark;
 mod partition;
 mod queue;
 mod tables;
+mod volumes;
 
 pub use appender::run;
+pub use files::{Directory, Memory, VolumeFiles};
 
 use self::{
     blob::{BLOB_BYTES_MAX, Blob, Piece, record_bytes},
     partition::Partition,
     queue::{Part, Queue},
-    tables::Tables,
+    volumes::Volumes,
 };
-use super::{Shared, blocking, engine::Engine};
+use super::{Options, Shared, blocking};
 use crate::{
     error::{Error, Result},
     store::events::{FindRecords, Found, LogBounds, NewRecord, Place, Record, partition_of},
@@ -43,29 +49,25 @@ const PARTITIONS_MAX: u32 = 1_024;
 #[derive(Debug)]
 pub struct PartitionedLog {
     queue: Queue,
-    tables: Tables,
+    volumes: Volumes,
     partitions: Vec<Partition>,
     /// Of the last append.
     failure: Mutex<Option<Error>>,
 }
 
 impl PartitionedLog {
-    pub fn open(engine: Engine, partitions: u32) -> Result<Self> {
+    pub fn open(files: Box<dyn VolumeFiles>, options: &Options) -> Result<Self> {
+        let partitions = options.partitions;
         if !(1..=PARTITIONS_MAX).contains(&partitions) {
             return Err(Error::refused(format!(
                 "an event log has 1 to {PARTITIONS_MAX} partitions, not {partitions}"
             )));
         }
-        let tables = Tables::prepare(engine, partitions)?;
+        let volumes = Volumes::open(files, partitions, options.event_volume_bytes_max)?;
         let recent_bytes_max = RECENT_BYTES_MAX / partitions as usize;
         let all =
-            (0..partitions).map(|partition| Ok(Partition::new(tables.bounds(partition)?, recent_bytes_max)));
-        Ok(Self {
-            queue: Queue::new(),
-            partitions: all.collect::<Result<_>>()?,
-            tables,
-            failure: Mutex::default(),
-        })
+            (0..partitions).map(|partition| Partition::new(volumes.bounds(partition), recent_bytes_max));
+        Ok(Self { queue: Queue::new(), partitions: all.collect(), volumes, failure: Mutex::default() })
     }
 
     pub fn partitions(&self) -> u32 {
@@ -87,7 +89,7 @@ impl PartitionedLog {
 
     /// The log time of a record, or of the oldest one after it.
     pub fn log_time_at(&self, partition: u32, offset: u64) -> Result<Option<i64>> {
-        self.tables.log_time_at(partition, offset)
+        self.volumes.log_time_at(partition, offset)
     }
 
     /// Tells what the live reader of a partition has not read: it stays.
@@ -161,7 +163,7 @@ pub async fn read(
     let mut blobs = here.newest(from, bytes_max);
     if blobs.is_empty() {
         let shared = shared.clone();
-        blobs = blocking(move || shared.log.tables.read(partition, from, bytes_max)).await?;
+        blobs = blocking(move || shared.log.volumes.read(partition, from, bytes_max)).await?;
     }
     let mut bytes_left = bytes_max;
     // As many as there are, or as fit if all were empty.
@@ -181,7 +183,7 @@ pub async fn read(
 pub async fn find(shared: &Arc<Shared>, query: FindRecords) -> Result<Found> {
     shared.log.partition(query.partition)?;
     let shared = shared.clone();
-    blocking(move || shared.log.tables.find(&query)).await
+    blocking(move || shared.log.volumes.find(&query)).await
 }
 
 /// Records encoded by partition, in pieces that each fit a blob; and for each record its part.
