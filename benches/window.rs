@@ -1,7 +1,7 @@
 //! What windows cost: JSON events in memory to rows, on one core.
 //!
 //! ```text
-//! cargo bench --bench window -- [events]
+//! cargo bench --bench window -- [events] [part of a form's name]
 //! ```
 //!
 //! Events lie within 10 minutes of event time, up to 30 s out of order, over 100 000 entities; each is the JSON text of
@@ -14,7 +14,9 @@ use bytes::Bytes;
 use larder::{
     feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction},
     store::events::Payload,
-    window::{Aggregator, Event, Memory, Options, Position, Span, WindowFeature, WindowGroup},
+    window::{
+        Aggregator, Event, FieldValue, Memory, Options, Position, Span, WARM_MAX, WindowFeature, WindowGroup,
+    },
     wire::events::decode,
 };
 use std::{hint::black_box, io::Write, time::Instant};
@@ -43,11 +45,17 @@ const FORMS: [(&str, Form); 6] = [
 
 fn main() {
     let events = std::env::args().find_map(|arg| arg.parse().ok()).unwrap_or(10_000_000);
+    let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with("--") && arg.parse::<usize>().is_err());
+    let forms = || {
+        FORMS.iter().enumerate().filter(|(_, (name, _))| {
+            wanted.as_deref().is_none_or(|wanted| name.contains(wanted) || *name == "parse")
+        })
+    };
     let log = Log::new(events);
     let mut seconds = vec![Vec::new(); FORMS.len()];
     let mut last = [Outcome::default(); FORMS.len()];
     for _ in 0..ROUNDS {
-        for (at, (name, form)) in FORMS.iter().enumerate() {
+        for (at, (name, form)) in forms() {
             // Windows of a second make sixty times the rows: a tenth of the events tells enough.
             let part = if *name == "5m / 1s" { events / 10 } else { events };
             let started = Instant::now();
@@ -58,7 +66,7 @@ fn main() {
     println!("{events} events, {:.0} bytes each", log.text.len() as f64 / events as f64);
     println!("| form | s | million events/s | rows | state MB | bytes per (entity, pane) | saved MB |");
     println!("|---|---|---|---|---|---|---|");
-    for (at, (name, _)) in FORMS.iter().enumerate() {
+    for (at, (name, _)) in forms() {
         seconds[at].sort_by(f64::total_cmp);
         let median = seconds[at][ROUNDS / 2];
         let Outcome { rows, memory, saved } = last[at];
@@ -114,40 +122,56 @@ impl Log {
         }
         let names = ["value".to_owned()];
         let (mut start, mut minute) = (0, 0);
-        for (offset, end) in self.ends[..events].iter().enumerate() {
-            let payload = Payload::Json(self.text.slice(start..*end));
-            start = *end;
-            let decoded = decode(&payload).expect("an event");
-            let mut values = Vec::with_capacity(1);
-            decoded.fields(&names, &mut values);
-            if form == Form::Parse {
-                black_box((&decoded.head, &values));
-                continue;
-            }
-            let event = Event {
-                tenant: TENANT,
-                entity_type: None,
-                entity: &decoded.head.entity_id,
-                event_type: &decoded.head.event_type,
-                timestamp: decoded.head.timestamp,
-                event_id: None,
-                values: &values,
-            };
-            let position = Position { offset: offset as u64, log_time: log_time(offset, self.ends.len()) };
-            aggregator.event(position, &event).expect("room");
-            let now = position.log_time.micros() / 60_000_000;
-            if now != minute {
-                minute = now;
-                outcome.rows += aggregator.rows_waiting();
-                black_box(aggregator.take_rows());
-                if saves {
-                    outcome.saved += black_box(aggregator.changes()).len();
+        let mut values: Vec<FieldValue<'static>> = Vec::new();
+        for (chunk, ends) in self.ends[..events].chunks(WARM_MAX).enumerate() {
+            let payloads: Vec<Payload> = ends
+                .iter()
+                .map(|end| Payload::Json(self.text.slice(std::mem::replace(&mut start, *end)..*end)))
+                .collect();
+            let decoded: Vec<_> = payloads.iter().map(|payload| decode(payload).expect("an event")).collect();
+            aggregator
+                .warm(decoded.iter().map(|event| (TENANT, &*event.head.event_type, &*event.head.entity_id)));
+            for (offset, decoded) in (chunk * WARM_MAX..).zip(&decoded) {
+                let mut of_event = recycled(std::mem::take(&mut values));
+                decoded.fields(&names, &mut of_event);
+                if form == Form::Parse {
+                    black_box((&decoded.head, &of_event));
+                    values = recycled(of_event);
+                    continue;
+                }
+                let event = Event {
+                    tenant: TENANT,
+                    entity_type: None,
+                    entity: &decoded.head.entity_id,
+                    event_type: &decoded.head.event_type,
+                    timestamp: decoded.head.timestamp,
+                    event_id: None,
+                    values: &of_event,
+                };
+                let position =
+                    Position { offset: offset as u64, log_time: log_time(offset, self.ends.len()) };
+                aggregator.event(position, &event).expect("room");
+                values = recycled(of_event);
+                let now = position.log_time.micros() / 60_000_000;
+                if now != minute {
+                    minute = now;
+                    outcome.rows += aggregator.rows_waiting();
+                    black_box(aggregator.take_rows());
+                    if saves {
+                        outcome.saved += black_box(aggregator.changes()).len();
+                    }
                 }
             }
         }
         outcome.rows += aggregator.rows_waiting();
         Outcome { memory: aggregator.memory(), ..outcome }
     }
+}
+
+/// An empty list for values of another event, in the same memory.
+fn recycled<'b>(mut values: Vec<FieldValue<'_>>) -> Vec<FieldValue<'b>> {
+    values.clear();
+    values.into_iter().map(|_| unreachable!("it is empty")).collect()
 }
 
 fn log_time(at: usize, events: usize) -> Timestamp {

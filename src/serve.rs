@@ -8,7 +8,7 @@ use crate::{
     telemetry::init_logs,
 };
 use clap::Args;
-use std::path::PathBuf;
+use std::{io::Write, path::PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -64,17 +64,18 @@ pub async fn serve(args: &ServeArgs) -> Result<()> {
 /// Says where the server is, to people on standard output and in the log.
 fn announce(app: &App, config: &Config, key_was_chosen: bool) {
     let address = app.address();
-    println!("larder listens on http://{address} (gRPC and REST)");
+    let mut lines = format!("larder listens on http://{address} (gRPC and REST)\n");
     if let Some(metrics) = app.metrics_address() {
-        println!("metrics on http://{metrics}/metrics");
+        lines += &format!("metrics on http://{metrics}/metrics\n");
     }
     if let Some(key) = app.first_key().filter(|_| !key_was_chosen) {
-        println!("API key of the tenant \"default\", shown once: {}", key.reveal());
+        lines += &format!("API key of the tenant \"default\", shown once: {}\n", key.reveal());
         if !config.in_memory {
-            println!("it also lies in {}", admin_key_file(&config.data_dir).display());
+            lines += &format!("it also lies in {}\n", admin_key_file(&config.data_dir).display());
         }
     }
-    println!();
+    // Whoever started the server may have left since.
+    let _ = writeln!(std::io::stdout(), "{lines}");
     let data_dir = (!config.in_memory).then(|| config.data_dir.display().to_string());
     tracing::info!(
         address = %address,

@@ -119,7 +119,10 @@ impl FromRequest<Arc<Shared>> for AnyBody {
             ARROW => Ok(Self::Arrow(pieces(request.into_body(), idle))),
             other => Err(unsupported(
                 other,
-                "application/json, application/x-ndjson or application/vnd.apache.arrow.stream",
+                match request.uri().path().ends_with("/batch") {
+                    true => "application/json, application/x-ndjson or application/vnd.apache.arrow.stream",
+                    false => "application/json or application/x-ndjson",
+                },
             )),
         }
     }

@@ -23,18 +23,22 @@ async fn health() -> Response {
     axum::Json(json!({"status": "alive"})).into_response()
 }
 
-/// 200 when every part can serve, else 503 with the reason beside the part that cannot.
+/// 200 when features can be read and written, else 503, with the reason beside the part that cannot. Where only events are
+/// held up the word is `degraded`: reads must not lose their server for that.
 async fn ready(State(shared): State<Arc<Shared>>) -> Response {
-    let store = match shared.service.store.snapshot(&[]).await {
-        Ok(_) => "ok".to_owned(),
-        Err(error) => error.message,
+    let ok = || "ok".to_owned();
+    let service = &shared.service;
+    let store = service.store.snapshot(&[]).await.err().map_or_else(ok, |error| error.message);
+    let server = if shared.is_draining() { "draining".to_owned() } else { ok() };
+    let stalled = service.events.streams.statuses().into_iter().find_map(|status| status.stalled);
+    let events = service.events.log.failure().map(|error| error.message).or(stalled).unwrap_or_else(ok);
+    let (status, word) = match (store == "ok" && server == "ok", events == "ok") {
+        (true, true) => (StatusCode::OK, "ready"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
     };
-    let server = if shared.is_draining() { "draining" } else { "ok" };
-    let (status, word) = match store == "ok" && server == "ok" {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready"),
-    };
-    (status, axum::Json(json!({"status": word, "parts": {"server": server, "store": store}}))).into_response()
+    let parts = json!({"server": server, "store": store, "events": events});
+    (status, axum::Json(json!({"status": word, "parts": parts}))).into_response()
 }
 
 /// Who may see them was judged by the gate.

@@ -3,7 +3,6 @@
 //! Input finer than a microsecond is rounded before any store sees it: event timestamps up, `as_of` down. Left to the
 //! stores, one would round and the next truncate, and two stores would give two answers.
 
-use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -118,6 +117,27 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
+/// The inverse of [`civil_from_days`], by the same author
+/// (<https://howardhinnant.github.io/date_algorithms.html#days_from_civil>).
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted_month = (month + 9) % 12;
+    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+fn days_in_month(year: u32, month: u32) -> u32 {
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    match month {
+        2 => 28 + u32::from(is_leap),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
 fn write_digits(number: i64, digits: usize, out: &mut Vec<u8>) {
     let start = out.len();
     out.resize(start + digits, b'0');
@@ -166,8 +186,15 @@ fn parse_rfc3339(text: &str, round: Round) -> Option<Timestamp> {
         _ => return None,
     };
     // A leap second (`:60`) has no place on a scale of 86 400 s a day.
-    let local = NaiveDate::from_ymd_opt(year as i32, month, day)?.and_hms_opt(hour, minute, second)?;
-    let seconds = local.and_utc().timestamp() - offset_minutes * 60;
+    let is_sound = (1..=12).contains(&month)
+        && (1..=days_in_month(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second < 60;
+    is_sound.then_some(())?;
+    let within_day = i64::from(hour * 3_600 + minute * 60 + second);
+    let days = days_from_civil(i64::from(year), i64::from(month), i64::from(day));
+    let seconds = days * 86_400 + within_day - offset_minutes * 60;
     let up = i64::from(finer && round == Round::Up);
     Timestamp::from_micros(seconds * 1_000_000 + fraction + up)
 }

@@ -80,6 +80,10 @@ pub struct StreamStatus {
     /// Since the start of this process: rows made durable, and rows that retention had no room for.
     pub rows_committed: u64,
     pub rows_dropped: u64,
+    /// Counted events whose field a feature could not take, by feature; cells that are null because their dtype cannot hold
+    /// them. Of the groups that are loaded.
+    pub values_skipped: u64,
+    pub cells_overflowed: u64,
     /// Since the start of this process: commits, and how long they took together.
     pub commits: u64,
     pub commit_time: Duration,
@@ -220,6 +224,8 @@ impl StreamStatus {
             ],
             rows: self.rows_committed,
             rows_dropped: self.rows_dropped,
+            values_skipped: self.values_skipped,
+            cells_overflowed: self.cells_overflowed,
             commits: self.commits,
             commit_time: self.commit_time,
             entities: self.memory.entities as u64,

@@ -10,7 +10,7 @@
 //! [`StreamStore`]. Whoever reads a partition claims it first, which fences whoever read it before.
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     feature::{GroupId, GroupSchema, TenantId, Timestamp},
     window::{MissedWindows, WindowRows},
 };
@@ -38,6 +38,9 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// What a partition holds now.
     async fn bounds(&self, partition: u32) -> Result<LogBounds>;
+
+    /// Why the last append could not be made durable; none = it was, or there was none.
+    fn failure(&self) -> Option<Error>;
 
     /// Records from an offset on whose events may lie in a span of event time; others may be left out. An answer is about
     /// `bytes_max` bytes; it says where to go on.

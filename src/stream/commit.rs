@@ -92,7 +92,7 @@ impl Side {
     }
 }
 
-/// What a backfill's state says to people.
+/// What a reader's state says to people.
 #[derive(Serialize, Deserialize)]
 struct Summary {
     groups: Vec<(TenantId, GroupId)>,
@@ -112,6 +112,12 @@ pub fn state_of(reader: ReaderId, aggregator: &Aggregator, done: bool) -> Result
         summary: rmp_serde::to_vec(&summary).map_err(Error::internal)?,
         done,
     })
+}
+
+/// The ledger that a reader committed.
+pub fn ledger_of(state: &ReaderState) -> Result<Ledger> {
+    let summary: Summary = rmp_serde::from_slice(&state.summary).map_err(Error::internal)?;
+    Ok(summary.ledger)
 }
 
 /// Shows how a backfill stands.

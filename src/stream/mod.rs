@@ -90,12 +90,15 @@ impl Aggregation {
             let reader = ReaderId { partition, purpose: Purpose::Live };
             let state = states.iter().find(|state| state.reader == reader);
             let committed_offset = state.map_or(0, |state| state.next_offset);
+            let ledger = state.map(commit::ledger_of).transpose()?.unwrap_or_default();
             // So that nobody takes a reader that is still loading for one that has caught up.
             shared.streams.set_status(StreamStatus {
                 partition,
                 committed_offset,
                 next_offset: committed_offset,
                 end_offset: shared.log.bounds(partition).await?.end,
+                log_time: state.and_then(|state| state.log_time),
+                ledger,
                 ..StreamStatus::default()
             });
             shared.spawn(reader)?;

@@ -8,13 +8,17 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    feature::{GroupId, GroupSchema, Timestamp, WindowStart},
+    feature::{GroupId, GroupSchema, TenantId, Timestamp, WindowStart},
     serving::streams::{StreamStatus, Verdict},
     store::events::{Body, Place, Purpose, ReaderId, ReaderState, Record, Save},
-    window::{Aggregator, Event, FieldValue, Judgement, Position, Span},
-    wire::events::decode,
+    window::{Aggregator, Event, FieldValue, Judgement, Position, Span, WARM_MAX},
+    wire::events::{DecodedEvent, decode},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// Bytes of records taken at a time.
@@ -181,12 +185,18 @@ impl Reader {
     async fn take(&mut self, records: &[Record]) -> Result<()> {
         let mut from = 0;
         let mut verdicts = Vec::with_capacity(records.len());
+        let mut decoded: VecDeque<Option<Result<DecodedEvent<'_>>>> = VecDeque::with_capacity(WARM_MAX);
         for (at, record) in records.iter().enumerate() {
+            if decoded.is_empty() {
+                decoded.extend(records[at..].iter().take(WARM_MAX).map(decode_body));
+                self.aggregator.warm(records[at..].iter().zip(&decoded).filter_map(who));
+            }
+            let event = decoded.pop_front().flatten();
             if at > from && record.offset != records[at - 1].offset + 1 {
                 self.tell(&records[from], &verdicts);
                 (from, verdicts) = (at, Vec::new());
             }
-            match self.judge(record) {
+            match self.judge(record, event) {
                 Ok(verdict) => verdicts.push(verdict),
                 Err(error) => {
                     // What was judged so far stands.
@@ -226,14 +236,14 @@ impl Reader {
         self.shared.streams.set_status(self.status.clone());
     }
 
-    fn judge(&mut self, record: &Record) -> Result<Verdict> {
+    fn judge(&mut self, record: &Record, decoded: Option<Result<DecodedEvent<'_>>>) -> Result<Verdict> {
         let position = Position { offset: record.offset, log_time: record.log_time };
-        let Body::Event { tenant, payload } = &record.body else {
+        let (Body::Event { tenant, .. }, Some(decoded)) = (&record.body, decoded) else {
             self.aggregator.tick(position)?;
             return Ok(Verdict::Tick);
         };
         let place = Place { partition: self.id.partition, offset: record.offset };
-        let decoded = match decode(payload) {
+        let decoded = match decoded {
             Ok(decoded) => decoded,
             Err(error) => return self.bury(position, place, record, &error),
         };
@@ -312,6 +322,7 @@ impl Reader {
         }
         self.status.end_offset = end_offset;
         self.status.memory = self.aggregator.memory();
+        (self.status.values_skipped, self.status.cells_overflowed) = self.aggregator.uncounted();
         self.note_progress();
         Ok(())
     }
@@ -324,6 +335,22 @@ impl Reader {
         let state = super::commit::state_of(self.id, &self.aggregator, true)?;
         super::commit::show_backfill(&self.shared.streams, &state, state.next_offset)
     }
+}
+
+/// None = the record only carries log time.
+fn decode_body(record: &Record) -> Option<Result<DecodedEvent<'_>>> {
+    match &record.body {
+        Body::Tick => None,
+        Body::Event { payload, .. } => Some(decode(payload)),
+    }
+}
+
+/// Whom an event is about, as [`Aggregator::warm`] asks.
+fn who<'a>(
+    (record, decoded): (&Record, &'a Option<Result<DecodedEvent<'_>>>),
+) -> Option<(TenantId, &'a str, &'a str)> {
+    let (Body::Event { tenant, .. }, Some(Ok(decoded))) = (&record.body, decoded) else { return None };
+    Some((*tenant, &decoded.head.event_type, &decoded.head.entity_id))
 }
 
 /// An empty list for values of another record, in the same memory.

@@ -46,7 +46,12 @@ impl Default for LogSettings {
 pub fn init_logs(settings: &LogSettings, clock: Clock) -> Result<(), String> {
     let filter = EnvFilter::try_new(&settings.level)
         .map_err(|error| format!("log.level {:?} is not understood: {error}", settings.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written is lost. Complaining about it would panic where standard error itself is gone, and
+    // take the request with it that only wanted to be logged.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let text = match settings.format {
         LogFormat::Auto => std::io::stderr().is_terminal(),
         LogFormat::Json => false,

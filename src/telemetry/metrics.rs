@@ -48,6 +48,8 @@ pub struct StreamSample {
     pub events: [(&'static str, u64); 5],
     pub rows: u64,
     pub rows_dropped: u64,
+    pub values_skipped: u64,
+    pub cells_overflowed: u64,
     pub commits: u64,
     pub commit_time: Duration,
     pub entities: u64,
@@ -180,6 +182,16 @@ impl Metrics {
         };
         counter("stream.rows", "Rows of windows made durable", |sample| sample.rows);
         counter("stream.rows.dropped", "Rows of windows before what is kept", |sample| sample.rows_dropped);
+        counter(
+            "stream.values.skipped",
+            "Values of counted events that were missing, or that a feature does not take",
+            |sample| sample.values_skipped,
+        );
+        counter(
+            "stream.cells.overflowed",
+            "Cells of windows that are null because their dtype cannot hold them",
+            |sample| sample.cells_overflowed,
+        );
         counter("stream.commits", "Commits of windows", |sample| sample.commits);
         let gauge = |name, description, value: fn(&StreamSample) -> u64| {
             let seen = read.clone();

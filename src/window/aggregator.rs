@@ -5,7 +5,7 @@ use super::{
     WindowRows,
     clock::NEVER,
     dedup::{self, Ids},
-    pane::MISSED_MAX,
+    pane::{MISSED_MAX, NONE},
     population::Population,
     rows::Cause,
     source::Source,
@@ -55,6 +55,8 @@ pub struct Memory {
 }
 
 const RECORDS_PER_CHECK: u32 = 1_024;
+/// Events that [`Aggregator::warm`] looks at.
+pub const WARM_MAX: usize = 64;
 
 impl Aggregator {
     /// One that has read nothing.
@@ -137,6 +139,35 @@ impl Aggregator {
         Ok(Verdict { judgement, missed: &self.missed })
     }
 
+    /// Looks at what events to come will find, and changes nothing. `events` are (tenant, event type, entity).
+    ///
+    /// Counting an event waits for memory several times, each time for what the one before has found. Here the same
+    /// look-ups of many events stand side by side, so that they wait together.
+    pub fn warm<'e>(&self, events: impl Iterator<Item = (TenantId, &'e str, &'e str)>) {
+        let mut found: [(usize, u32); WARM_MAX] = [(0, 0); WARM_MAX];
+        let mut count = 0;
+        for (tenant, event_type, entity) in events.take(WARM_MAX) {
+            // Most event types feed one entity type.
+            if let Some(source) = self.source(tenant, event_type)
+                && let [population] = self.sources[source].populations.as_slice()
+                && let Some(entity) = population.entities.find(entity)
+            {
+                found[count] = (source, entity);
+                count += 1;
+            }
+        }
+        for same_source in found[..count].chunk_by(|a, b| a.0 == b.0) {
+            for store in &self.sources[same_source[0].0].populations[0].stores {
+                let mut slots = [NONE; WARM_MAX];
+                for (slot, (_, entity)) in slots.iter_mut().zip(same_source) {
+                    *slot = store.newest(*entity);
+                }
+                let newest = slots[..same_source.len()].iter().filter(|slot| **slot != NONE);
+                std::hint::black_box(newest.fold(0, |seen, slot| seen ^ store.panes.events(*slot)));
+            }
+        }
+    }
+
     /// A record that could not be decoded.
     pub fn dead(&mut self, position: Position) -> Result<()> {
         self.begin(position)?;
@@ -215,6 +246,13 @@ impl Aggregator {
         group.overflowed.iter().enumerate().map(|(at, overflowed)| (skipped(at), *overflowed)).collect()
     }
 
+    /// Over all groups: counted events whose field was missing or of another type, by feature, and cells that are null
+    /// because their dtype cannot hold them.
+    pub fn uncounted(&self) -> (u64, u64) {
+        let skipped = self.stores().flat_map(|store| &store.skipped).sum();
+        (skipped, self.groups().flat_map(|group| &group.overflowed).sum())
+    }
+
     pub fn memory(&self) -> Memory {
         let mut memory = Memory { bytes: self.ids.bytes(), ..Memory::default() };
         for population in self.sources.iter().flat_map(|source| &source.populations) {
@@ -241,8 +279,8 @@ impl Aggregator {
             let bytes = self.memory().bytes;
             if bytes > self.options.bytes_max {
                 return Err(Error::unavailable(format!(
-                    "the windows of a partition take {bytes} bytes, over the limit of {}; raise it, or spread the \
-                     entities over more partitions",
+                    "the windows of a partition take {bytes} bytes, over the limit of {}; raise it \
+                     (events.state_bytes_max) and start again: until then its events wait",
                     self.options.bytes_max
                 )));
             }

@@ -31,6 +31,12 @@ impl Entities {
         }
     }
 
+    /// The number of an entity, if it has one.
+    pub fn find(&self, key: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        self.table.find(hash, |id| self.keys[*id as usize].as_deref() == Some(key)).copied()
+    }
+
     /// The number of an entity, a new one if it has none.
     pub fn intern(&mut self, key: &str) -> u32 {
         let hash = self.hasher.hash_one(key);

@@ -57,7 +57,7 @@ mod sum;
 #[cfg(test)]
 mod tests;
 
-pub use aggregator::{Aggregator, Memory};
+pub use aggregator::{Aggregator, Memory, WARM_MAX};
 pub use event::{DeadReason, Event, FieldValue, Judgement, MissedWindows, Position, Verdict};
 pub use group::{Span, WindowFeature, WindowGroup};
 pub use ledger::Ledger;

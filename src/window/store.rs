@@ -218,6 +218,12 @@ impl PaneStore {
         standing
     }
 
+    /// The newest pane of an entity.
+    #[inline]
+    pub fn newest(&self, entity: u32) -> Slot {
+        self.heads.get(entity as usize).map_or(NONE, |head| head.newest)
+    }
+
     /// Adds an event to its pane.
     #[inline]
     pub fn count(&mut self, entity: u32, timestamp: i64, values: &[FieldValue<'_>]) {

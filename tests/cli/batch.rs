@@ -13,16 +13,16 @@ async fn every_format_holds_the_same_rows() {
     assert_eq!(
         rows[0],
         json!({"timestamp": "2025-11-28T12:00:00Z", "user": "ann", "product": "lamp", "bought": 1, "country": "GB",
-               "tier": "bronze", "basket_value": 73.49, "price": 48.99, "views": 3})
+               "tier": "bronze", "basket_value": 73.49, "price": 48.99, "views": 3, "spent_1h": null})
     );
     assert_eq!(rows[1]["views"], Value::Null);
     terminal.run(&["batch", &spine, "--set", "checkout", "-o", "out.csv"]).await.ok();
     let csv = terminal.text("out.csv");
     assert_eq!(
         csv.lines().next().unwrap(),
-        "timestamp,user,product,bought,country,tier,basket_value,price,views"
+        "timestamp,user,product,bought,country,tier,basket_value,price,views,spent_1h"
     );
-    assert_eq!(csv.lines().nth(2).unwrap(), "2025-11-28T13:15:00Z,ben,kettle,0,DE,silver,12.0,24.5,");
+    assert_eq!(csv.lines().nth(2).unwrap(), "2025-11-28T13:15:00Z,ben,kettle,0,DE,silver,12.0,24.5,,");
     let made =
         terminal.run(&["batch", &spine, "--set", "checkout", "-o", "out.parquet", "--json"]).await.json();
     assert_eq!((&made["rows"], &made["repeatable"]), (&json!(4), &json!(true)));

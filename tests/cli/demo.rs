@@ -34,6 +34,11 @@ async fn the_demo_tells_its_story() {
     for part in [
         "profile.country@1",
         "17 rows accepted",
+        "8 events accepted: 1 unused, 0 late, 1 duplicate.",
+        "ann      spent_1h      31.5    PRESENT",
+        "4 events accepted: 0 unused, 1 late, 0 duplicate.",
+        "ann      spent_1h      39.5    PRESENT",
+        "sum of value over purchase",
         "PRESENT",
         "NULL_VALUE",
         "OUTSIDE_MAX_AGE",
@@ -53,11 +58,13 @@ async fn the_demos_calls_work_when_pasted_and_sigterm_ends_it() {
     let out = running.0.stdout.take().unwrap();
     let (story, reader) = tokio::task::spawn_blocking(|| read_story(BufReader::new(out))).await.unwrap();
     let calls: Vec<_> = story.lines().filter(|line| line.starts_with("curl ")).map(words).collect();
-    assert_eq!(calls.len(), 2, "{story}");
-    for (words, parts) in calls
-        .iter()
-        .zip([["\"OUTSIDE_MAX_AGE\"", "\"tier\":\"gold\""], ["\"tier\":\"bronze\"", "\"bought\": 1"]])
-    {
+    assert_eq!(calls.len(), 4, "{story}");
+    for (words, parts) in calls.iter().zip([
+        ["\"OUTSIDE_MAX_AGE\"", "\"tier\":\"gold\""],
+        ["\"tier\":\"bronze\"", "\"bought\": 1"],
+        ["\"accepted\":1", "\"late\":0"],
+        ["\"status\":\"PRESENT\"", "39.5"],
+    ]) {
         let text = call(words).await;
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
     }

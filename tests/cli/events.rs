@@ -132,3 +132,13 @@ async fn parquet_keeps_its_types() {
     // The second holds neither field: no feature takes it.
     assert_eq!(said, json!({"accepted": 2, "unused": 1, "late": 0, "duplicate": 0, "rejected": 0}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let terminal = terminal().await;
+    let line =
+        r#"{"entity_id": "eve", "event_type": "purchase", "value": 1, "timestamp": "2026-01-01T00:00:00Z"}"#;
+    let file = terminal.file("marked.ndjson", &format!("\u{feff}{line}\n"));
+    let said = terminal.run(&["events", &file, "--json"]).await.json();
+    assert_eq!(said["accepted"], 1, "{said}");
+}

@@ -137,7 +137,7 @@ async fn a_state_over_its_bound_holds_producers_back() {
     }
     let refused = refused.expect("producers are told");
     assert_eq!(refused.kind, Kind::Unavailable);
-    assert!(refused.message.contains("raise it"), "{refused}");
+    assert!(refused.message.contains("events.state_bytes_max"), "{refused}");
     aggregation.stop().await.unwrap();
     let aggregation = world.aggregate().await;
     world.caught_up().await;

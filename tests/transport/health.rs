@@ -21,7 +21,7 @@ async fn health_and_readiness_need_no_key() {
     let app = TestApp::start().await;
     let rest = app.rest_with(None);
     assert_eq!(rest.get("/health").await.json(200), json!({"status": "alive"}));
-    let parts = json!({"server": "ok", "store": "ok"});
+    let parts = json!({"server": "ok", "store": "ok", "events": "ok"});
     assert_eq!(rest.get("/ready").await.json(200), json!({"status": "ready", "parts": parts}));
 
     let mut health = HealthClient::new(channel(app.address()).await);

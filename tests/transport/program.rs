@@ -68,6 +68,30 @@ async fn the_first_start_makes_a_key_and_signals_end_it_well() {
 }
 
 #[tokio::test]
+async fn a_log_that_nobody_reads_any_more_costs_its_lines_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path());
+    let mut child =
+        command.env_remove("LARDER_CONFIG").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let first = lines.next().unwrap().unwrap();
+    let address = first.split_once("http://").unwrap().1.split(' ').next().unwrap().parse().unwrap();
+    drop(lines);
+    let served = Served { child, address, printed: first };
+    while !dir.path().join("admin.key").exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let key = fs::read_to_string(dir.path().join("admin.key")).unwrap().trim().to_owned();
+    let event = serde_json::json!({"entity_id": "u", "event_type": "e", "timestamp": "2024-01-15T14:22:00Z"});
+    let rest = RestClient::new(address, Some(&key));
+    assert_eq!(rest.post("/api/v1/events", &event).await.json(200)["accepted"], 1);
+    rest.post("/api/v1/events", &serde_json::json!({"entity_id": ""})).await.json(400);
+    assert_eq!(served.end("TERM"), Some(0));
+}
+
+#[tokio::test]
 async fn an_operator_chooses_the_first_key() {
     let dir = tempfile::tempdir().unwrap();
     let served = serve(dir.path(), &["--in-memory"], Some("chosen-by-operator"));

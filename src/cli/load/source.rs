@@ -183,6 +183,9 @@ fn broken(error: csv::Error) -> Error {
     Error::new(Kind::InvalidArgument, format!("this is not CSV: {error}"))
 }
 
+/// What some editors begin a UTF-8 file with.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 pub(in crate::cli) struct NdjsonSource<S> {
     lines: BufReader<Box<dyn Read + Send>>,
     shape: S,
@@ -199,6 +202,9 @@ impl<S: Shape> NdjsonSource<S> {
                 read.map_err(|error| Error::new(Kind::InvalidArgument, format!("cannot read on: {error}")))?;
             self.line += 1;
             self.bytes += read as u64;
+            if self.line == 1 && text.starts_with(BYTE_ORDER_MARK) {
+                text.drain(..BYTE_ORDER_MARK.len());
+            }
             if read as u64 > LINE_BYTES_MAX {
                 let message = format!("line {} is over {LINE_BYTES_MAX} bytes", self.line);
                 return Err(Error::new(Kind::InvalidArgument, message));

@@ -261,9 +261,10 @@ impl<'a> Draft<'a> {
     fn redefine(&mut self, known: &Arc<Feature>, definition: &FeatureDefinition) -> Result<()> {
         let reference = known.full_ref();
         let differs = |field: &str, is: &dyn std::fmt::Display, asked: &dyn std::fmt::Display| {
-            let message = format!(
-                "{reference} is registered with {field} {is}, not {asked}; register another version or name"
-            );
+            // The group of a windowed feature is closed, to versions too.
+            let way = if known.window.is_some() { "name" } else { "version or name" };
+            let message =
+                format!("{reference} is registered with {field} {is}, not {asked}; register another {way}");
             Err(conflict(field, message))
         };
         if known.dtype != definition.dtype {

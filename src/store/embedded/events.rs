@@ -28,6 +28,10 @@ impl EventLog for EmbeddedStore {
         self.shared.log.partitions()
     }
 
+    fn failure(&self) -> Option<Error> {
+        self.shared.log.failure()
+    }
+
     async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Place>> {
         self.shared.log.append(records).await
     }

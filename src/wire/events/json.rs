@@ -1,6 +1,6 @@
 //! An event as a JSON object. Members that nobody knows are checked like all, and passed over.
 
-use super::{Body, Texts, check_len, give_member, scan};
+use super::{Body, Texts, check_len, give_member, plain, scan};
 use crate::{
     error::Result,
     feature::{
@@ -16,6 +16,14 @@ use std::borrow::Cow;
 
 /// Reads the head, and checks the rest.
 pub(super) fn decode(text: &[u8]) -> Result<(EventHead<'_>, Body<'_>)> {
+    match plain::decode(text) {
+        Some(event) => Ok(event),
+        None => strict(text),
+    }
+}
+
+/// The same of any text, and what is wrong with it.
+pub(super) fn strict(text: &[u8]) -> Result<(EventHead<'_>, Body<'_>)> {
     let (mut entity_id, mut event_type, mut timestamp) = (None, None, None);
     let (mut event_id, mut entity_type) = (None, None);
     let (mut value, mut metadata) = (None, None);

@@ -12,6 +12,7 @@
 mod body;
 mod json;
 mod lines;
+mod plain;
 mod proto;
 mod requests;
 mod scan;

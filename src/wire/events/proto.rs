@@ -122,7 +122,11 @@ fn scalar(mut bytes: &[u8]) -> Result<Scalar<'_>> {
                 check_len(bytes.len())?;
                 FieldValue::Other
             }
-            (8 | 10, Field::Bytes(_)) => FieldValue::Other,
+            (8, Field::Bytes(_)) => FieldValue::Other,
+            (10, Field::Bytes(list)) => {
+                check_list(list)?;
+                FieldValue::Other
+            }
             (9, Field::Bytes(bytes)) => {
                 let text = checked_text(bytes)?;
                 JsonReader::read(text.as_bytes(), |reader| reader.raw().map(drop))?;
@@ -134,6 +138,13 @@ fn scalar(mut bytes: &[u8]) -> Result<Scalar<'_>> {
         }));
     }
     value.ok_or_else(|| Error::refused("the value is empty; null is written as null_value"))
+}
+
+/// No feature takes a list, but none may hold what events must not.
+fn check_list(list: &[u8]) -> Result<()> {
+    let list = <crate::wire::proto::List as prost::Message>::decode(list).map_err(malformed)?;
+    list.float64s.into_iter().try_for_each(|value| float(value).map(drop))?;
+    list.float32s.into_iter().try_for_each(|value| float(value.into()).map(drop))
 }
 
 fn float<'a>(value: f64) -> Result<FieldValue<'a>> {

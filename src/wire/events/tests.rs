@@ -209,6 +209,13 @@ fn what_is_no_message_is_refused_by_name() {
         (valued(Some(Kind::NullValue(false))), "value"),
         (valued(Some(Kind::Float64Value(f64::NAN))), "value"),
         (valued(Some(Kind::Float32Value(f32::INFINITY))), "value"),
+        (
+            valued(Some(Kind::ListValue(proto::List {
+                float64s: vec![1.0, f64::NAN],
+                ..Default::default()
+            }))),
+            "value",
+        ),
         (valued(Some(Kind::StringValue("\0".into()))), "value"),
         (valued(Some(Kind::StringValue("x".repeat(TEXT_BYTES_MAX + 1)))), "value"),
         (valued(Some(Kind::JsonValue(r#"{"a":1,"a":2}"#.into()))), "value.a"),

@@ -87,6 +87,7 @@ fn append(shared: &Shared, appends: Vec<Append>) {
         }
     }
     let durable = shared.log.volumes.append(&blobs);
+    shared.log.note(&durable);
     match &durable {
         Ok(()) => blobs.iter().for_each(|(partition, blob)| shared.log.publish(*partition, blob)),
         Err(_) => {

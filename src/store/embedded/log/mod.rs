@@ -34,7 +34,11 @@ use crate::{
     error::{Error, Result},
     store::events::{FindRecords, Found, LogBounds, NewRecord, Place, Record, partition_of},
 };
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::sync::oneshot;
 
 /// Bytes of the newest blobs that are kept in memory, all partitions together.
@@ -47,6 +51,8 @@ pub struct PartitionedLog {
     queue: Queue,
     volumes: Volumes,
     partitions: Vec<Partition>,
+    /// Of the last append.
+    failure: Mutex<Option<Error>>,
 }
 
 impl PartitionedLog {
@@ -61,7 +67,7 @@ impl PartitionedLog {
         let recent_bytes_max = RECENT_BYTES_MAX / partitions as usize;
         let all =
             (0..partitions).map(|partition| Partition::new(volumes.bounds(partition), recent_bytes_max));
-        Ok(Self { queue: Queue::new(), partitions: all.collect(), volumes })
+        Ok(Self { queue: Queue::new(), partitions: all.collect(), volumes, failure: Mutex::default() })
     }
 
     pub fn partitions(&self) -> u32 {
@@ -70,6 +76,15 @@ impl PartitionedLog {
 
     pub fn bounds(&self, partition: u32) -> Result<LogBounds> {
         Ok(*self.partition(partition)?.bounds.borrow())
+    }
+
+    /// Why the last append failed, if it did.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, durable: &Result<()>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = durable.clone().err();
     }
 
     /// The log time of a record, or of the oldest one after it.
