@@ -48,7 +48,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("prost_reflect", &["wire/", "api/verb.rs"]),
     ("redb", &["store/embedded/"]),
     ("serde_saphyr", &["config.rs", "cli/"]),
-    ("tempfile", &["wire/historical/", "cli/", "store/embedded/power_loss.rs"]),
+    ("tempfile", &["wire/historical/", "cli/", "store/embedded/"]),
     ("tonic", &["api/", "client/", "wire/mod.rs"]),
     ("tonic_health", &["api/"]),
     ("tonic_prost", &[]),

@@ -208,6 +208,7 @@ pub async fn commits_are_whole<B: Backend>() {
 /// The rows of a large commit become a segment, those of a small one do not: both keep what orders them.
 pub async fn large_and_small_commits_agree<B: Backend>() {
     let mut backend = B::start(TestTime::default(), None).await;
+    append(backend.store(), 0, 6).await;
     let group = windowed_group(1);
     let epoch = backend.store().claim(live(0)).await.unwrap().epoch;
     let mut expected = Vec::new();

@@ -17,8 +17,8 @@ pub struct Options {
     pub segment_bytes_max: u64,
     /// Partitions of the event log; they stay what they were when it was made.
     pub partitions: u32,
-    /// How long events are kept by log time, and late events and dead letters with them. What the live reader of a
-    /// partition has not read is never removed.
+    /// How long events are kept by log time, and late events and dead letters with them. Events leave by volumes: some are
+    /// kept longer, by about an eighth. What the live reader of a partition has not read is never removed.
     pub event_retention: Duration,
     /// Bytes of records in a volume of the event log, or those of one group of appends where they are more. It bounds what
     /// a start after a crash has to repair, and is the unit in which old events leave.
