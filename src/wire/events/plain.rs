@@ -28,17 +28,16 @@ pub(super) fn decode(bytes: &[u8]) -> Option<(EventHead<'_>, Body<'_>)> {
     let (mut value, mut metadata) = (None, None);
     scanner.take(b'{')?;
     loop {
-        let key = scanner.string()?;
+        let member = scanner.member()?;
         scanner.take(b':')?;
-        match key {
-            "entity_id" => once(&mut entity_id, scanner.string()?)?,
-            "event_type" => once(&mut event_type, scanner.string()?)?,
-            "timestamp" => once(&mut timestamp, Timestamp::parse(scanner.string()?, Round::Up).ok()?)?,
-            "value" => once(&mut value, scanner.scalar()?)?,
-            "metadata" => once(&mut metadata, scanner.flat_object()?)?,
-            "event_id" => once(&mut event_id, scanner.string()?)?,
-            "entity_type" => once(&mut entity_type, scanner.string()?)?,
-            _ => return None,
+        match member {
+            Member::EntityId => once(&mut entity_id, scanner.string()?)?,
+            Member::EventType => once(&mut event_type, scanner.string()?)?,
+            Member::Timestamp => once(&mut timestamp, Timestamp::parse(scanner.string()?, Round::Up).ok()?)?,
+            Member::Value => once(&mut value, scanner.scalar()?)?,
+            Member::Metadata => once(&mut metadata, scanner.flat_object()?)?,
+            Member::EventId => once(&mut event_id, scanner.string()?)?,
+            Member::EntityType => once(&mut entity_type, scanner.string()?)?,
         }
         match scanner.next()? {
             b',' => {}
@@ -64,6 +63,18 @@ fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
     place.replace(value).is_none().then_some(())
 }
 
+/// The members of an event.
+#[derive(Clone, Copy)]
+enum Member {
+    EntityId,
+    EventType,
+    Timestamp,
+    Value,
+    Metadata,
+    EventId,
+    EntityType,
+}
+
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
@@ -85,6 +96,32 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn take(&mut self, wanted: u8) -> Option<()> {
         (self.next()? == wanted).then_some(())
+    }
+
+    /// A known name. Texts of constant length are compared in a step or two.
+    #[inline]
+    fn member(&mut self) -> Option<Member> {
+        self.take(b'"')?;
+        let rest = self.text.as_bytes().get(self.at..)?;
+        let (member, bytes) = if rest.starts_with(b"entity_id\"") {
+            (Member::EntityId, 10)
+        } else if rest.starts_with(b"event_type\"") {
+            (Member::EventType, 11)
+        } else if rest.starts_with(b"value\"") {
+            (Member::Value, 6)
+        } else if rest.starts_with(b"timestamp\"") {
+            (Member::Timestamp, 10)
+        } else if rest.starts_with(b"metadata\"") {
+            (Member::Metadata, 9)
+        } else if rest.starts_with(b"event_id\"") {
+            (Member::EventId, 9)
+        } else if rest.starts_with(b"entity_type\"") {
+            (Member::EntityType, 12)
+        } else {
+            return None;
+        };
+        self.at += bytes;
+        Some(member)
     }
 
     /// A text without escapes.
