@@ -1,8 +1,8 @@
 //! Larder: a feature store that serves.
 //!
 //! Imports run one way: `error → feature → window → access → store → registry → serving → wire → api → app`; `stream`
-//! stands beside `api`, and neither knows the other. `config` and
-//! `telemetry` are leaves. See `ARCHITECTURE.md` for the map and the walks.
+//! stands beside `api`, and neither knows the other. `config` and `telemetry` are leaves. See `ARCHITECTURE.md` for the map
+//! and the walks.
 
 pub mod access;
 pub mod api;
