@@ -424,6 +424,7 @@ impl PaneStore {
     /// The next multiple of the slide, in slides, at which a row would be due.
     pub fn next_due(&self) -> Option<i64> {
         let mut next = ALL_ENDS;
+        let mut empty_pending = Vec::new();
         for (pane, note) in &self.notes {
             for group in &self.groups {
                 let open = (pane + 1).max(group.first).max(self.closed + 1);
@@ -431,19 +432,42 @@ impl PaneStore {
                 // The empty window after the last one, if the last one can be populated.
                 let empty = pane + group.ratio + 1;
                 let own = empty > group.first && empty < group.before;
-                let last_or_empty = |missed: i64| if own && missed < group.ratio { empty } else { last };
                 let due = open.max(self.emitted + 1);
-                if due <= last_or_empty(note.missed) {
+                if due <= if own && note.missed < group.ratio { empty } else { last } {
                     next = next.min(due);
                 }
-                let new = note.marks & NEW != 0;
-                let pending = if new { last_or_empty(note.missed_new) } else { last };
-                if note.marks & CHANGED != 0 && open <= pending.min(self.emitted) {
+                if note.marks & CHANGED != 0 && open <= last.min(self.emitted) {
                     next = next.min(self.emitted + 1);
+                }
+                let new = note.marks & NEW != 0 && note.missed_new < group.ratio;
+                if new && own && (open..=self.emitted).contains(&empty) {
+                    empty_pending.push((*pane, group.ratio));
                 }
             }
         }
+        // Last, for it looks at all entities: is one of these windows empty at all?
+        if next > self.emitted + 1
+            && empty_pending.into_iter().any(|(pane, ratio)| self.has_lone_new(pane, ratio))
+        {
+            next = self.emitted + 1;
+        }
         (next != ALL_ENDS).then_some(next)
+    }
+
+    /// Whether a new pane of this number, that windows of `ratio` slides held, has no other in the `ratio` panes after it.
+    fn has_lone_new(&self, pane: i64, ratio: i64) -> bool {
+        self.heads.iter().filter(|head| head.changed_from <= pane).any(|head| {
+            let (mut slot, mut newer) = (head.newest, ALL_ENDS);
+            while slot != NONE && self.panes.pane(slot) > pane {
+                newer = self.panes.pane(slot);
+                slot = self.panes.older(slot);
+            }
+            slot != NONE
+                && self.panes.pane(slot) == pane
+                && self.panes.marks(slot) & NEW != 0
+                && self.panes.missed(slot) < ratio
+                && newer > pane + ratio
+        })
     }
 
     pub fn has_panes(&self, entity: u32) -> bool {

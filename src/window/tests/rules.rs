@@ -98,6 +98,21 @@ fn rule_11_a_tick_is_due_when_a_row_is() {
     assert_eq!(due_after(tick(66)), None, "the empty window was the last row");
 }
 
+/// A late pane is new, but the window after it, the only one left open, holds another pane and is emitted already.
+#[test]
+fn rule_11_no_tick_is_due_for_a_window_that_is_not_empty() {
+    let of_merchant = match purchase(647, "m", 641, 1.0) {
+        Step::Event(log_time, event) => {
+            Step::Event(log_time, OwnedEvent { entity_type: Some("merchant"), ..event })
+        }
+        step => step,
+    };
+    let steps = [register(), purchase(45, "u", 45, 1.0), purchase(646, "u", 19, 2.0), of_merchant];
+    let (rows, _, aggregator) = run(&steps, Options::default());
+    assert_eq!(shown(&rows)[3..], [(20, 647, 1, 2.0), (40, 647, 1, 2.0)]);
+    assert_eq!(aggregator.due_at(), None);
+}
+
 /// Only what changed is emitted again, at the next multiple of the slide.
 #[test]
 fn rule_12_changed_windows_come_again() {
