@@ -204,7 +204,8 @@ impl PaneStore {
         for group in &self.groups {
             let (first, last) = ((pane + 1).max(group.first), (pane + group.ratio).min(group.before - 1));
             standing.counted |= last > self.closed && first <= last;
-            standing.noted |= pane + 1 == group.before && pane + 1 > self.closed;
+            standing.noted |=
+                group.before > self.closed && (pane + 1..=pane + group.ratio).contains(&group.before);
             if first <= last && first <= self.closed {
                 let end = |slides: i64| Timestamp::from_stored(slides * self.slide);
                 missed.push(MissedWindows {

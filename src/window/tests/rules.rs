@@ -236,6 +236,24 @@ fn rule_14_backfill_joins_the_live_windows() {
     }
 }
 
+/// An event that comes too late for every window of a backfill still says that the first live one, which has it, is not
+/// empty.
+#[test]
+fn rule_14_backfill_knows_late_events_of_the_live_window() {
+    let span = Span::Before(Timestamp::from_stored(START + 220 * SECOND));
+    let steps = [
+        Step::Register(group(1, 20, 10, count_and_sum()), span),
+        purchase(215, "a", 199, 1.0),
+        purchase(224, "a", 243, 1.0),
+        purchase(224, "a", 209, 1.0),
+        purchase(261, "a", 261, 1.0),
+    ];
+    let options = Options { watermark_delay: seconds(33), ..Options::default() };
+    let (rows, said, _) = run(&steps, options);
+    assert_eq!((said[2].0, &said[2].1[..]), (Judgement::Late, &[(1, START + 210 * SECOND)][..]));
+    assert_eq!(shown(&rows), [(200, 224, 1, 1.0), (210, 224, 1, 1.0)]);
+}
+
 fn with_id(step: Step, id: &str) -> Step {
     match step {
         Step::Event(log_time, event) => {
