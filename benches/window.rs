@@ -129,8 +129,9 @@ impl Log {
                 .map(|end| Payload::Json(self.text.slice(std::mem::replace(&mut start, *end)..*end)))
                 .collect();
             let decoded: Vec<_> = payloads.iter().map(|payload| decode(payload).expect("an event")).collect();
-            aggregator
-                .warm(decoded.iter().map(|event| (TENANT, &*event.head.event_type, &*event.head.entity_id)));
+            aggregator.warm(decoded.iter().map(|event| {
+                (TENANT, &*event.head.event_type, &*event.head.entity_id, event.head.timestamp)
+            }));
             for (offset, decoded) in (chunk * WARM_MAX..).zip(&decoded) {
                 let mut of_event = recycled(std::mem::take(&mut values));
                 decoded.fields(&names, &mut of_event);

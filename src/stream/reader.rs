@@ -345,12 +345,12 @@ fn decode_body(record: &Record) -> Option<Result<DecodedEvent<'_>>> {
     }
 }
 
-/// Whom an event is about, as [`Aggregator::warm`] asks.
+/// Whom an event is about and when, as [`Aggregator::warm`] asks.
 fn who<'a>(
     (record, decoded): (&Record, &'a Option<Result<DecodedEvent<'_>>>),
-) -> Option<(TenantId, &'a str, &'a str)> {
+) -> Option<(TenantId, &'a str, &'a str, Timestamp)> {
     let (Body::Event { tenant, .. }, Some(Ok(decoded))) = (&record.body, decoded) else { return None };
-    Some((*tenant, &decoded.head.event_type, &decoded.head.entity_id))
+    Some((*tenant, &decoded.head.event_type, &decoded.head.entity_id, decoded.head.timestamp))
 }
 
 /// An empty list for values of another record, in the same memory.

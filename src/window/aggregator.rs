@@ -5,7 +5,7 @@ use super::{
     WindowRows,
     clock::NEVER,
     dedup::{self, Ids},
-    pane::{MISSED_MAX, NONE},
+    pane::MISSED_MAX,
     population::Population,
     rows::Cause,
     source::Source,
@@ -139,31 +139,30 @@ impl Aggregator {
         Ok(Verdict { judgement, missed: &self.missed })
     }
 
-    /// Looks at what events to come will find, and changes nothing. `events` are (tenant, event type, entity).
+    /// Looks at what events to come will find, and changes nothing. `events` are (tenant, event type, entity, timestamp).
     ///
     /// Counting an event waits for memory several times, each time for what the one before has found. Here the same
     /// look-ups of many events stand side by side, so that they wait together.
-    pub fn warm<'e>(&self, events: impl Iterator<Item = (TenantId, &'e str, &'e str)>) {
-        let mut found: [(usize, u32); WARM_MAX] = [(0, 0); WARM_MAX];
+    pub fn warm<'e>(&self, events: impl Iterator<Item = (TenantId, &'e str, &'e str, Timestamp)>) {
+        let mut found = [(0, 0, 0); WARM_MAX];
         let mut count = 0;
-        for (tenant, event_type, entity) in events.take(WARM_MAX) {
+        for (tenant, event_type, entity, timestamp) in events.take(WARM_MAX) {
             // Most event types feed one entity type.
             if let Some(source) = self.source(tenant, event_type)
                 && let [population] = self.sources[source].populations.as_slice()
-                && let Some(entity) = population.entities.find(entity)
+                && let Some(entity) = population.entities.candidate(entity)
             {
-                found[count] = (source, entity);
+                found[count] = (source, entity, timestamp.micros());
                 count += 1;
             }
         }
-        for same_source in found[..count].chunk_by(|a, b| a.0 == b.0) {
-            for store in &self.sources[same_source[0].0].populations[0].stores {
-                let mut slots = [NONE; WARM_MAX];
-                for (slot, (_, entity)) in slots.iter_mut().zip(same_source) {
-                    *slot = store.newest(*entity);
-                }
-                let newest = slots[..same_source.len()].iter().filter(|slot| **slot != NONE);
-                std::hint::black_box(newest.fold(0, |seen, slot| seen ^ store.panes.events(*slot)));
+        for of_source in found[..count].chunk_by(|a, b| a.0 == b.0) {
+            let population = &self.sources[of_source[0].0].populations[0];
+            let seen =
+                of_source.iter().fold(0, |seen, (_, entity, _)| seen + population.entities.touch(*entity));
+            std::hint::black_box(seen);
+            for store in &population.stores {
+                store.warm(of_source.iter().map(|(_, entity, timestamp)| (*entity, *timestamp)));
             }
         }
     }

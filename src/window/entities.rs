@@ -31,10 +31,15 @@ impl Entities {
         }
     }
 
-    /// The number of an entity, if it has one.
-    pub fn find(&self, key: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
-        self.table.find(hash, |id| self.keys[*id as usize].as_deref() == Some(key)).copied()
+    /// What is nearly always the number of an entity, if it has one: ids are not compared.
+    pub fn candidate(&self, key: &str) -> Option<u32> {
+        self.table.find(self.hasher.hash_one(key), |_| true).copied()
+    }
+
+    /// Looks at both ends of an id.
+    pub fn touch(&self, id: u32) -> usize {
+        self.key(id)
+            .map_or(0, |key| key.len() + usize::from(key.as_bytes().first().copied().unwrap_or_default()))
     }
 
     /// The number of an entity, a new one if it has none.

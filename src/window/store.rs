@@ -1,7 +1,7 @@
 //! The panes of one slide, and the windows that stand on them.
 
 use super::{
-    FieldValue, MissedWindows, WindowGroup,
+    FieldValue, MissedWindows, WARM_MAX, WindowGroup,
     accumulator::Side,
     clock::Clock,
     layout::{ColumnPlan, Layout, Takes, takes},
@@ -33,8 +33,9 @@ pub struct PaneStore {
     pub emissions: u64,
     /// Windows that end here or before are closed, in slides.
     pub closed: i64,
-    /// How often windows were closed.
-    closings: u64,
+    /// How often windows were closed, and up to which time panes that are over are still to be found.
+    closings: usize,
+    trim_until: usize,
     /// Panes before this one are over, whatever windows were registered later.
     pub floor: i64,
     /// Panes that some entity has.
@@ -72,8 +73,9 @@ impl Note {
     }
 }
 
-/// Where an entity's panes begin.
+/// Where an entity's panes begin. Never on two lines of the cache.
 #[derive(Clone, Copy)]
+#[repr(align(32))]
 pub struct Head {
     pub newest_pane: i64,
     /// The oldest pane that changed since the last emission; ALL_ENDS = none.
@@ -136,6 +138,7 @@ impl PaneStore {
             emissions: 0,
             closed: slides(watermark),
             closings: 0,
+            trim_until: 0,
             floor: NO_END,
             notes: BTreeMap::new(),
             skipped: Vec::new(),
@@ -219,10 +222,33 @@ impl PaneStore {
         standing
     }
 
-    /// The newest pane of an entity.
-    #[inline]
-    pub fn newest(&self, entity: u32) -> Slot {
-        self.heads.get(entity as usize).map_or(NONE, |head| head.newest)
+    /// Looks at the panes of (entity, timestamp), for [`Self::count`] to find at hand.
+    pub fn warm(&self, events: impl Iterator<Item = (u32, i64)>) {
+        self.warm_panes(events.map(|(entity, timestamp)| {
+            let head = self.heads.get(entity as usize).copied().unwrap_or(NO_PANES);
+            (head.newest, timestamp.div_euclid(self.slide))
+        }));
+    }
+
+    /// Looks at panes from these slots on down to these panes, one of each at a time.
+    fn warm_panes(&self, chains: impl Iterator<Item = (Slot, i64)>) {
+        let mut left = [(NONE, 0); WARM_MAX];
+        let mut count = 0;
+        for chain in chains.take(WARM_MAX) {
+            left[count] = chain;
+            count += 1;
+        }
+        while count > 0 {
+            let mut kept = 0;
+            for at in 0..count {
+                let (slot, oldest) = left[at];
+                if slot != NONE && self.panes.touch(slot) > oldest {
+                    left[kept] = (self.panes.older(slot), oldest);
+                    kept += 1;
+                }
+            }
+            count = kept;
+        }
     }
 
     /// Adds an event to its pane.
@@ -287,11 +313,18 @@ impl PaneStore {
         }
         if !self.notes.is_empty() {
             let ratio_max = self.ratio_max();
-            for entity in 0..self.heads.len() {
-                let head = self.heads[entity];
-                let due = head.newest != NONE && head.newest_pane + ratio_max >= self.emitted;
-                if due || head.changed_from != ALL_ENDS {
-                    self.emit_entity(entity as u32, key(entity as u32), Emit::Due(multiple), cause);
+            let emitted = self.emitted;
+            let is_due =
+                |head: &Head| head.newest_pane + ratio_max >= emitted || head.changed_from != ALL_ENDS;
+            for from in (0..self.heads.len()).step_by(WARM_MAX) {
+                let heads = self.heads[from..].iter().take(WARM_MAX).filter(|head| is_due(head));
+                self.warm_panes(
+                    heads.map(|head| (head.newest, head.changed_from.min(emitted) - ratio_max - 1)),
+                );
+                for entity in (from..self.heads.len()).take(WARM_MAX) {
+                    if is_due(&self.heads[entity]) {
+                        self.emit_entity(entity as u32, key(entity as u32), Emit::Due(multiple), cause);
+                    }
                 }
             }
             for note in self.notes.values_mut() {
@@ -327,22 +360,30 @@ impl PaneStore {
         self.closed = closed;
         self.closings += 1;
         let ratio_max = self.ratio_max();
+        // Finding what is over among the panes of an entity costs a walk: some entities each time.
+        let turns = ((self.emitted - closed + ratio_max) / 4).max(1) as usize;
         while let Some((pane, _)) = self.notes.first_key_value()
             && pane + ratio_max < closed
         {
             self.notes.pop_first();
+            self.trim_until = self.closings + turns;
         }
-        // Finding what is over among the panes of an entity costs a walk: some entities each time.
-        let turns = ((self.emitted - closed + ratio_max) / 4).max(1) as u64;
+        if self.closings > self.trim_until {
+            return;
+        }
         for entity in 0..self.heads.len() {
             let head = self.heads[entity];
             if head.newest != NONE && self.is_over(head.newest_pane, ratio_max) {
                 self.remove_from(head.newest);
                 self.heads[entity] = NO_PANES;
                 released(entity as u32);
-            } else if (entity as u64 + self.closings).is_multiple_of(turns) {
-                self.trim(head.newest, ratio_max);
             }
+        }
+        let entities = self.heads.len();
+        for from in (self.closings % turns..entities).step_by(turns * WARM_MAX) {
+            let in_turn = || (from..entities).step_by(turns).take(WARM_MAX);
+            self.warm_panes(in_turn().map(|entity| (self.heads[entity].newest, closed - ratio_max)));
+            in_turn().for_each(|entity| self.trim(self.heads[entity].newest, ratio_max));
         }
     }
 

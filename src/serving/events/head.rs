@@ -21,6 +21,7 @@ pub struct EventHead<'a> {
 
 impl<'a> EventHead<'a> {
     /// A head of these parts, checked; errors name the part.
+    #[inline(always)]
     pub fn new(
         entity_id: Option<Cow<'a, str>>,
         event_type: Option<Cow<'a, str>>,
@@ -51,6 +52,7 @@ fn missing(field: &str, message: &str) -> Error {
 }
 
 /// Names of events obey the rule of entity ids.
+#[inline]
 fn check_text(text: &str, field: &str, what: &str) -> Result<()> {
     entity::check_id(text).map_err(|_| {
         let bytes_max = entity::ID_BYTES_MAX;

@@ -15,6 +15,7 @@ use crate::{
 use std::borrow::Cow;
 
 /// Reads the head, and checks the rest.
+#[inline]
 pub(super) fn decode(text: &[u8]) -> Result<(EventHead<'_>, Body<'_>)> {
     match plain::decode(text) {
         Some(event) => Ok(event),

@@ -18,6 +18,7 @@ const NUMBER_BYTES_MAX: usize = 18;
 const MEMBERS_MAX: usize = 8;
 
 /// Reads an event, if it is plain.
+#[inline]
 pub(super) fn decode(bytes: &[u8]) -> Option<(EventHead<'_>, Body<'_>)> {
     if bytes.len() > TEXT_BYTES_MAX {
         return None;
