@@ -7,10 +7,10 @@ use std::{env, error::Error, fs, path::PathBuf};
 const BY_HAND: [(&str, &str); 6] = [
     (".larder.v1.GetOnlineFeaturesRequest", "crate::wire::online::Request"),
     (".larder.v1.GetOnlineFeaturesResponse", "crate::wire::online::Reply"),
-    (".larder.v1.WriteFeaturesRequest", "crate::wire::write::Request"),
-    (".larder.v1.StreamWriteFeaturesRequest", "crate::wire::write::Request"),
-    (".larder.v1.PublishEventsRequest", "crate::wire::events::Request"),
-    (".larder.v1.StreamPublishEventsRequest", "crate::wire::events::Request"),
+    (".larder.v1.WriteFeaturesRequest", "crate::wire::codec::InPlace"),
+    (".larder.v1.StreamWriteFeaturesRequest", "crate::wire::codec::InPlace"),
+    (".larder.v1.PublishEventsRequest", "crate::wire::codec::InPlace"),
+    (".larder.v1.StreamPublishEventsRequest", "crate::wire::codec::InPlace"),
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

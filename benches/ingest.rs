@@ -23,6 +23,7 @@ use larder::{
         embedded::{EmbeddedStore, Options},
     },
     wire::{
+        codec::InPlace,
         proto::{self, FeatureRow},
         register,
         value::value_to,
@@ -153,7 +154,7 @@ impl Bench {
             .collect();
         let started = Instant::now();
         let requests =
-            stream::iter(messages.into_iter().map(|bytes| Ok::<_, larder::error::Error>(bytes.into())));
+            stream::iter(messages.into_iter().map(|bytes| Ok::<_, larder::error::Error>(InPlace(bytes))));
         let outcomes = write::write_stream(self.service.clone(), self.caller.clone(), requests);
         let accepted: u64 = outcomes.try_fold(0, |sum, outcome| ready(Ok(sum + outcome.accepted))).await?;
         assert_eq!(accepted, rows as u64);

@@ -11,7 +11,9 @@ use crate::{
     error::{Error, Kind},
     serving::page::PageRequest,
     wire::{
-        admin, events, explain, historical, history, online,
+        admin,
+        codec::InPlace,
+        events, explain, historical, history, online,
         proto::{self, *},
         register, statistics, write,
     },
@@ -141,9 +143,9 @@ impl FeatureService for Features {
         Ok(Response::new(register::sets_to(page)))
     }
 
-    async fn write_features(&self, request: Request<write::Request>) -> Answer<WriteFeaturesResponse> {
+    async fn write_features(&self, request: Request<InPlace>) -> Answer<WriteFeaturesResponse> {
         let (call, request) = Call::split(request)?;
-        let outcome = request.write(&self.0.service, &call.caller).await?;
+        let outcome = write::write(&request, &self.0.service, &call.caller).await?;
         call.wrote(outcome.accepted);
         Ok(Response::new(write::outcome_to(outcome)))
     }
@@ -152,7 +154,7 @@ impl FeatureService for Features {
 
     async fn stream_write_features(
         &self,
-        request: Request<Streaming<write::Request>>,
+        request: Request<Streaming<InPlace>>,
     ) -> Answer<Self::StreamWriteFeaturesStream> {
         let (call, requests) = Call::split(request)?;
         let outcomes = write::write_stream(self.0.service.clone(), call.caller.clone(), requests);
@@ -160,9 +162,9 @@ impl FeatureService for Features {
         Ok(Response::new(outcomes.map_ok(write::stream_outcome_to).boxed()))
     }
 
-    async fn publish_events(&self, request: Request<events::Request>) -> Answer<PublishEventsResponse> {
+    async fn publish_events(&self, request: Request<InPlace>) -> Answer<PublishEventsResponse> {
         let (call, request) = Call::split(request)?;
-        let outcome = request.publish(&self.0.service, &call.caller).await?;
+        let outcome = events::publish(&request, &self.0.service, &call.caller).await?;
         call.published(outcome.accepted);
         Ok(Response::new(events::outcome_to(outcome)))
     }
@@ -171,7 +173,7 @@ impl FeatureService for Features {
 
     async fn stream_publish_events(
         &self,
-        request: Request<Streaming<events::Request>>,
+        request: Request<Streaming<InPlace>>,
     ) -> Answer<Self::StreamPublishEventsStream> {
         let (call, requests) = Call::split(request)?;
         let outcomes = events::publish_stream(self.0.service.clone(), call.caller.clone(), requests);

@@ -40,6 +40,7 @@ mod accumulator;
 mod aggregator;
 mod clock;
 mod dedup;
+mod emission;
 mod entities;
 mod event;
 mod group;

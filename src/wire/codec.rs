@@ -1,6 +1,6 @@
 //! What a message must be able to do to travel: every prost message can, and so can those written by hand.
 
-use bytes::{Buf, BufMut};
+use bytes::{Buf, BufMut, Bytes};
 
 /// Writes a message in protobuf's encoding.
 pub trait Encode {
@@ -13,6 +13,16 @@ pub trait Encode {
 /// Reads a message from protobuf's encoding.
 pub trait Decode: Sized {
     fn decode(buf: impl Buf) -> Result<Self, prost::DecodeError>;
+}
+
+/// A message as it came, for those who read it in place.
+#[derive(Clone, Debug, Default)]
+pub struct InPlace(pub Bytes);
+
+impl Decode for InPlace {
+    fn decode(mut buf: impl Buf) -> Result<Self, prost::DecodeError> {
+        Ok(Self(buf.copy_to_bytes(buf.remaining())))
+    }
 }
 
 impl<M: prost::Message> Encode for M {

@@ -2,7 +2,8 @@
 
 use super::{
     looks::explain,
-    via::{Row, Via, each, expect, int, with_key},
+    records::{Row, int},
+    via::{Via, each, expect, with_key},
 };
 use larder::{
     access::Scope,

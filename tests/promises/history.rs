@@ -1,6 +1,9 @@
 //! Values over time: bounds, pages, refusals.
 
-use super::via::{Moment, Row, each, expect, int};
+use super::{
+    records::{Row, int},
+    via::{Moment, each, expect},
+};
 use serde_json::json;
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod historical;
 mod history;
 mod looks;
 mod online;
+mod records;
 mod register;
 mod shapes;
 mod statistics;

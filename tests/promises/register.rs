@@ -1,6 +1,9 @@
 //! Registering features: outcomes, versions, contradictions, windows.
 
-use super::via::{Row, each, expect, string, with_key};
+use super::{
+    records::{Row, string},
+    via::{each, expect, with_key},
+};
 use larder::access::Scope;
 use serde_json::{Value as Json, json};
 

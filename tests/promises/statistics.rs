@@ -2,7 +2,8 @@
 
 use super::{
     looks::statistics,
-    via::{Row, at, each, expect, int, string, with_key},
+    records::{Row, at, int, string},
+    via::{each, expect, with_key},
 };
 use larder::{access::Scope, feature::Value};
 use serde_json::{Value as Json, json};

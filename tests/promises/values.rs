@@ -1,6 +1,9 @@
 //! Values are exact: what goes in over one transport comes out of both, to the last digit.
 
-use super::via::{Row, Via, each, expect};
+use super::{
+    records::Row,
+    via::{Via, each, expect},
+};
 use crate::support::TestApp;
 use larder::feature::{List, Timestamp, Value};
 use serde_json::json;

@@ -1,6 +1,9 @@
 //! Writing rows: whole groups, entities, what is refused, and repeats.
 
-use super::via::{Row, Via, Written, each, expect, int, string, with_key};
+use super::{
+    records::{Row, int, string},
+    via::{Via, Written, each, expect, with_key},
+};
 use larder::{access::Scope, feature::Value};
 use serde_json::json;
 

@@ -21,7 +21,7 @@ mod tests;
 
 pub use body::{JsonRequest, publish_outcome};
 pub use lines::publish_lines;
-pub use requests::{Request, outcome_to, publish_stream, stream_outcome_to};
+pub use requests::{outcome_to, publish, publish_stream, stream_outcome_to};
 
 use crate::{
     error::{Error, Result},

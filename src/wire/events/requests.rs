@@ -11,66 +11,52 @@ use crate::{
     },
     store::events::Payload,
     wire::{
-        codec::Decode,
+        codec::InPlace,
         fields::{Field, each_field, flag, malformed},
         proto,
     },
 };
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use prost::DecodeError;
 
 /// Requests of one stream that are under way at once: the log merges their appends into one sync.
 const IN_FLIGHT_MAX: usize = 16;
 
-/// Either request as it came: their first field is the same.
-#[derive(Clone, Debug, Default)]
-pub struct Request(Bytes);
-
-impl Decode for Request {
-    fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
-        Ok(Self(buf.copy_to_bytes(buf.remaining())))
-    }
-}
-
-impl From<Bytes> for Request {
-    /// The message in protobuf's encoding.
-    fn from(bytes: Bytes) -> Self {
-        Self(bytes)
-    }
-}
-
-impl Request {
-    /// Publishes the events of a unary request.
-    pub async fn publish(&self, service: &Service, caller: &Caller) -> Result<PublishOutcome> {
-        let judge = if flag(&self.0, 2)? { Judge::RowByRow } else { Judge::AllOrNothing };
-        publish_some(service, caller, self.read(service, caller, judge)?).await
-    }
-
-    fn read(&self, service: &Service, caller: &Caller, judge: Judge) -> Result<EventsBuilder> {
-        let mut events = service.events(caller, judge, 0)?;
-        each_field(&self.0, |number, field| match (number, field) {
-            (1, Field::Bytes(event)) => take_event(Payload::Proto(self.0.slice_ref(event)), &mut events),
-            (1, _) => Err(malformed("a field has the wrong wire type")),
-            _ => Ok(()),
-        })?;
-        Ok(events)
-    }
+/// Publishes the events of a unary request.
+pub async fn publish(
+    InPlace(request): &InPlace,
+    service: &Service,
+    caller: &Caller,
+) -> Result<PublishOutcome> {
+    let judge = if flag(request, 2)? { Judge::RowByRow } else { Judge::AllOrNothing };
+    publish_some(service, caller, read(request, service, caller, judge)?).await
 }
 
 /// Answers a stream of requests in their order, each an append of its own, judged event by event.
 pub fn publish_stream<E: From<Error>>(
     service: Service,
     caller: Caller,
-    requests: impl Stream<Item = Result<Request, E>>,
+    requests: impl Stream<Item = Result<InPlace, E>>,
 ) -> impl Stream<Item = Result<PublishOutcome, E>> {
     let appends = requests.map(move |request| {
         let (service, caller) = (service.clone(), caller.clone());
         // Events are read here, in the order of the requests; only the appends overlap.
-        let read = request.and_then(|request| Ok(request.read(&service, &caller, Judge::RowByRow)?));
+        let read =
+            request.and_then(|InPlace(request)| Ok(read(&request, &service, &caller, Judge::RowByRow)?));
         async move { Ok(service.publish(&caller, read?).await?) }
     });
     appends.buffered(IN_FLIGHT_MAX)
+}
+
+/// Reads either request: their first field is the same.
+fn read(request: &Bytes, service: &Service, caller: &Caller, judge: Judge) -> Result<EventsBuilder> {
+    let mut events = service.events(caller, judge, 0)?;
+    each_field(request, |number, field| match (number, field) {
+        (1, Field::Bytes(event)) => take_event(Payload::Proto(request.slice_ref(event)), &mut events),
+        (1, _) => Err(malformed("a field has the wrong wire type")),
+        _ => Ok(()),
+    })?;
+    Ok(events)
 }
 
 pub fn outcome_to(outcome: PublishOutcome) -> proto::PublishEventsResponse {

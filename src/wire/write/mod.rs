@@ -7,7 +7,7 @@ mod proto;
 
 pub use json::{JsonRequest, write_outcome};
 pub use lines::write_lines;
-pub use proto::{Request, outcome_to, stream_outcome_to, write_stream};
+pub use proto::{outcome_to, stream_outcome_to, write, write_stream};
 
 /// Requests of one stream that are under way at once: the store merges their transactions into one sync.
 const IN_FLIGHT_MAX: usize = 16;

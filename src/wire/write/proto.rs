@@ -10,115 +10,97 @@ use crate::{
         write::{IdempotencyKey, Judge, RowHead, RowsBuilder, WriteOutcome},
     },
     wire::{
-        codec::Decode,
+        codec::InPlace,
         fields::{Field, each_field, flag, malformed, take_entry, take_field, text},
         proto,
         value::{timestamp_from, timestamp_to, value_from},
     },
 };
-use bytes::{Buf, Bytes};
 use futures_util::{Stream, StreamExt};
-use prost::{DecodeError, Message};
+use prost::Message;
 use sha2::{Digest, Sha256};
 
-/// Either request as it came: their first two fields are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Request(Bytes);
-
-impl Decode for Request {
-    fn decode(mut buf: impl Buf) -> Result<Self, DecodeError> {
-        Ok(Self(buf.copy_to_bytes(buf.remaining())))
+/// Commits the rows of a unary request.
+pub async fn write(InPlace(request): &InPlace, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
+    let judge = if flag(request, 3)? { Judge::RowByRow } else { Judge::AllOrNothing };
+    let (rows, idempotency) = read(request, service, caller, judge)?;
+    if rows.is_empty() {
+        return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
     }
-}
-
-impl From<Bytes> for Request {
-    /// The message in protobuf's encoding.
-    fn from(bytes: Bytes) -> Self {
-        Self(bytes)
-    }
-}
-
-impl Request {
-    /// Commits the rows of a unary request.
-    pub async fn write(&self, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
-        let judge = if flag(&self.0, 3)? { Judge::RowByRow } else { Judge::AllOrNothing };
-        let (rows, idempotency) = self.read(service, caller, judge)?;
-        if rows.is_empty() {
-            return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
-        }
-        service.write(caller, rows, idempotency).await
-    }
-
-    fn read(
-        &self,
-        service: &Service,
-        caller: &Caller,
-        judge: Judge,
-    ) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
-        let mut rows = service.rows(caller, judge)?;
-        let mut key = "";
-        each_field(&self.0, |number, field| match (number, field) {
-            (1, Field::Bytes(row)) => {
-                let position = rows.len();
-                rows.row(|rows| read_row(row, rows))
-                    .map_err(|error| error.within(format_args!("rows[{position}]")))
-            }
-            (2, Field::Bytes(bytes)) => {
-                key = text(bytes, "idempotency_key")?;
-                Ok(())
-            }
-            _ => Ok(()),
-        })?;
-        let idempotency = match key {
-            "" => None,
-            key => Some(IdempotencyKey::new(key, self.fingerprint()?)?),
-        };
-        Ok((rows, idempotency))
-    }
-
-    /// Equal for equal rows. Maps have no order of their own, so the parts of a row are hashed in the order of their
-    /// bytes.
-    fn fingerprint(&self) -> Result<[u8; 32]> {
-        let mut hash = Sha256::new();
-        each_field(&self.0, |number, field| {
-            match (number, field) {
-                (1, Field::Bytes(row)) => {
-                    let mut parts = Vec::new();
-                    let mut rest = row;
-                    while !rest.is_empty() {
-                        let from = row.len() - rest.len();
-                        take_field(&mut rest)?;
-                        parts.push(&row[from..row.len() - rest.len()]);
-                    }
-                    parts.sort_unstable();
-                    hash.update((parts.len() as u64).to_le_bytes());
-                    parts.iter().for_each(|part| hash.update(part));
-                }
-                (3, Field::Varint(partial)) => hash.update([u8::from(partial != 0)]),
-                _ => {}
-            }
-            Ok(())
-        })?;
-        Ok(hash.finalize().into())
-    }
+    service.write(caller, rows, idempotency).await
 }
 
 /// Answers a stream of requests in their order, each a transaction of its own, judged row by row.
 pub fn write_stream<E: From<Error>>(
     service: Service,
     caller: Caller,
-    requests: impl Stream<Item = Result<Request, E>>,
+    requests: impl Stream<Item = Result<InPlace, E>>,
 ) -> impl Stream<Item = Result<WriteOutcome, E>> {
     let commits = requests.map(move |request| {
         let (service, caller) = (service.clone(), caller.clone());
         // Rows are read here, in the order of the requests; only the commits overlap.
-        let read = request.and_then(|request| Ok(request.read(&service, &caller, Judge::RowByRow)?));
+        let read =
+            request.and_then(|InPlace(request)| Ok(read(&request, &service, &caller, Judge::RowByRow)?));
         async move {
             let (rows, idempotency) = read?;
             Ok(service.write(&caller, rows, idempotency).await?)
         }
     });
     commits.buffered(IN_FLIGHT_MAX)
+}
+
+/// Reads either request: their first two fields are the same.
+fn read(
+    request: &[u8],
+    service: &Service,
+    caller: &Caller,
+    judge: Judge,
+) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
+    let mut rows = service.rows(caller, judge)?;
+    let mut key = "";
+    each_field(request, |number, field| match (number, field) {
+        (1, Field::Bytes(row)) => {
+            let position = rows.len();
+            rows.row(|rows| read_row(row, rows))
+                .map_err(|error| error.within(format_args!("rows[{position}]")))
+        }
+        (2, Field::Bytes(bytes)) => {
+            key = text(bytes, "idempotency_key")?;
+            Ok(())
+        }
+        _ => Ok(()),
+    })?;
+    let idempotency = match key {
+        "" => None,
+        key => Some(IdempotencyKey::new(key, fingerprint(request)?)?),
+    };
+    Ok((rows, idempotency))
+}
+
+/// Equal for equal rows. Maps have no order of their own, so the parts of a row are hashed in the order of their
+/// bytes.
+fn fingerprint(request: &[u8]) -> Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    each_field(request, |number, field| {
+        match (number, field) {
+            (1, Field::Bytes(row)) => {
+                let mut parts = Vec::new();
+                let mut rest = row;
+                while !rest.is_empty() {
+                    let from = row.len() - rest.len();
+                    take_field(&mut rest)?;
+                    parts.push(&row[from..row.len() - rest.len()]);
+                }
+                parts.sort_unstable();
+                hash.update((parts.len() as u64).to_le_bytes());
+                parts.iter().for_each(|part| hash.update(part));
+            }
+            (3, Field::Varint(partial)) => hash.update([u8::from(partial != 0)]),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(hash.finalize().into())
 }
 
 pub fn outcome_to(outcome: WriteOutcome) -> proto::WriteFeaturesResponse {

@@ -5,7 +5,10 @@ mod lines;
 mod refusals;
 mod streams;
 
-use super::via::{Event, Published, Via, each, expect};
+use super::{
+    records::Event,
+    via::{Published, Via, each, expect},
+};
 use larder::{clock::Clock, feature::Value};
 use serde_json::json;
 
