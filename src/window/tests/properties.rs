@@ -8,7 +8,8 @@ use crate::{
     feature::{Cell, Dtype, GroupId, TenantId, Timestamp, Value, WindowFunction as F},
     window::{WindowFeature, WindowGroup},
 };
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{collection::vec, option, prelude::*, sample::{Index, select}};
+use std::collections::BTreeMap;
 
 fn options() -> Options {
     Options {
@@ -263,6 +264,44 @@ proptest! {
             let of = |rows: &[Row]| rows.iter().filter(|row| row.group == group.id.0).map(bits).collect::<Vec<_>>();
             prop_assert_eq!(of(&got), of(&expected));
         }
+    }
+
+    /// Rule 14: wherever a group is registered, its backfill and its live windows together are what one aggregator from the
+    /// start gives, and no window has a row from both.
+    #[test]
+    fn a_backfill_joins_the_live_windows(
+        steps in history(),
+        (group, _) in registration(),
+        at in any::<Index>(),
+    ) {
+        let mut steps: Vec<Step> = steps.into_iter().filter(|step| !matches!(step, Step::Register(..))).collect();
+        let at = at.index(steps.len() + 1);
+        // Whatever is pending is emitted, and whatever is open closes.
+        let ends = START + 100_000 * SECOND;
+        let last = OwnedEvent {
+            tenant: group.tenant.0,
+            entity_type: None,
+            entity: "z".into(),
+            event_type: if group.event_type == "view" { "view" } else { "purchase" },
+            timestamp: ends,
+            event_id: None,
+            values: vec![("value", Field::Int(1)), ("metadata.x", Field::Text("a".into()))],
+        };
+        steps.extend([Step::Tick(ends - SECOND), Step::Event(ends, last)]);
+        let registered = |span| [Step::Register(group.clone(), span)];
+        let whole = run(&[&registered(Span::Live), &steps[..]].concat(), options()).0;
+        let (live, _, aggregator) =
+            run(&[&steps[..at], &registered(Span::Live), &steps[at..]].concat(), options());
+        let Some(first) = aggregator.first_end(group.id) else { return Ok(()) };
+        let filled = run(&[&registered(Span::Before(first)), &steps[..]].concat(), options()).0;
+        let newest = |rows: &[&[Row]]| {
+            let rows = rows.concat();
+            rows.iter().map(|row| ((row.key.clone(), row.end), bits(&Row { created: 0, sequence: 0, ..row.clone() }))).collect::<BTreeMap<_, _>>()
+        };
+        let (of_filled, of_live) = (newest(&[&filled]), newest(&[&live]));
+        let both = of_filled.keys().find(|window| of_live.contains_key(*window));
+        prop_assert_eq!(both, None, "first live window ends at {}", first.micros());
+        prop_assert_eq!(newest(&[&filled, &live]), newest(&[&whole]));
     }
 }
 

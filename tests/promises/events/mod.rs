@@ -9,7 +9,10 @@ use super::{
     records::Event,
     via::{Published, Via, each, expect},
 };
-use larder::{clock::Clock, feature::Value};
+use crate::support::TestApp;
+use larder::{
+    clock::Clock, feature::Value, serving::write::Judge, store::events::Payload, wire::events::decode,
+};
 use serde_json::json;
 
 /// Purchases of users are counted and summed; views belong to users and products alike.
@@ -72,4 +75,27 @@ async fn an_event_type_of_several_entity_types_needs_one() {
         assert_eq!(via.publish(&[view("user"), view("product")]).await.unwrap(), accepted(2));
     })
     .await;
+}
+
+/// The registry changes between what is judged at the door and what the log's reader finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_reader_finds_dead_is_rejected() {
+    let app = TestApp::start().await;
+    let mut via = Via::Rest(app.rest());
+    let taps_of = |entity_type: &str| {
+        let window = json!({"event_type": "tap", "function": "count", "size": "5m", "slide": "1m"});
+        json!({"features": [{"name": format!("taps_of_{entity_type}"), "entity_type": entity_type, "dtype": "int64", "window": window}]})
+    };
+    via.register(taps_of("user")).await.unwrap();
+    let service = app.app().service();
+    let caller = service.registry.authenticate(app.key(), service.clock.now()).unwrap();
+    let mut events = service.events(&caller, Judge::AllOrNothing, 0).unwrap();
+    let payload = Payload::Json(Event::new("x", "tap", now()).json().to_string().into());
+    events.event(|events| events.keep(&decode(&payload)?.head, &payload)).unwrap();
+    via.register(taps_of("product")).await.unwrap();
+    let outcome = service.publish(&caller, events).await.unwrap();
+    assert_eq!((outcome.accepted, outcome.rejected.len()), (0, 1));
+    let rejected = &outcome.rejected[0];
+    assert_eq!((rejected.event, rejected.field.as_str()), (0, "events[0].entity_type"));
+    assert!(rejected.reason.contains("give the event its entity_type"), "{}", rejected.reason);
 }
