@@ -8,7 +8,12 @@ use crate::{
     feature::{Cell, Dtype, GroupId, TenantId, Timestamp, Value, WindowFunction as F},
     window::{WindowFeature, WindowGroup},
 };
-use proptest::{collection::vec, option, prelude::*, sample::{Index, select}};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
 use std::collections::BTreeMap;
 
 fn options() -> Options {
