@@ -16,7 +16,7 @@ use crate::{
     feature::{GroupId, TenantId, Timestamp},
 };
 use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
+use std::{collections::VecDeque, hash::BuildHasher};
 
 /// Turns the records of one log partition, in the order of their offsets, into rows.
 pub struct Aggregator {
@@ -25,6 +25,8 @@ pub struct Aggregator {
     pub(super) sources: Vec<Source>,
     by_name: HashTable<usize>,
     hasher: DefaultHashBuilder,
+    /// Numbers of the entities of the events to come, as [`Aggregator::warm`] found them.
+    guesses: VecDeque<u32>,
     /// The source of the last event: most have the same as the one before.
     last: usize,
     pub(super) ledger: Ledger,
@@ -55,6 +57,8 @@ pub struct Memory {
 }
 
 const RECORDS_PER_CHECK: u32 = 1_024;
+/// No entity has this number.
+const NO_ENTITY: u32 = u32::MAX;
 /// Events that [`Aggregator::warm`] looks at.
 pub const WARM_MAX: usize = 64;
 
@@ -67,6 +71,7 @@ impl Aggregator {
             sources: Vec::new(),
             by_name: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
+            guesses: VecDeque::with_capacity(WARM_MAX),
             last: 0,
             ledger: Ledger::default(),
             next_offset: 0,
@@ -139,14 +144,16 @@ impl Aggregator {
         Ok(Verdict { judgement, missed: &self.missed })
     }
 
-    /// Looks at what events to come will find, and changes nothing. `events` are (tenant, event type, entity, timestamp).
+    /// Looks at what the next events will find; nothing that counts changes. `events` are (tenant, event type, entity, timestamp).
     ///
     /// Counting an event waits for memory several times, each time for what the one before has found. Here the same
     /// look-ups of many events stand side by side, so that they wait together.
-    pub fn warm<'e>(&self, events: impl Iterator<Item = (TenantId, &'e str, &'e str, Timestamp)>) {
+    pub fn warm<'e>(&mut self, events: impl Iterator<Item = (TenantId, &'e str, &'e str, Timestamp)>) {
         let mut found = [(0, 0, 0); WARM_MAX];
+        self.guesses.clear();
         let mut count = 0;
         for (tenant, event_type, entity, timestamp) in events.take(WARM_MAX) {
+            let mut guess = NO_ENTITY;
             // Most event types feed one entity type.
             if let Some(source) = self.source(tenant, event_type)
                 && let [population] = self.sources[source].populations.as_slice()
@@ -154,7 +161,9 @@ impl Aggregator {
             {
                 found[count] = (source, entity, timestamp.micros());
                 count += 1;
+                guess = entity;
             }
+            self.guesses.push_back(guess);
         }
         for of_source in found[..count].chunk_by(|a, b| a.0 == b.0) {
             let population = &self.sources[of_source[0].0].populations[0];
@@ -297,6 +306,7 @@ impl Aggregator {
     }
 
     fn judge(&mut self, event: &Event<'_>, source: Option<usize>, log_time: i64) -> Judgement {
+        let guess = self.guesses.pop_front().unwrap_or(NO_ENTITY);
         let timestamp = event.timestamp.micros();
         if timestamp > log_time.saturating_add(self.options.future_max.micros()) {
             return Judgement::Dead(DeadReason::Future);
@@ -313,7 +323,7 @@ impl Aggregator {
         }
         let Some((source, population)) = place else { return Judgement::Unused };
         let source = &mut self.sources[source];
-        if source.count(population, event.entity, timestamp, event.values, &mut self.missed) {
+        if source.count(population, (event.entity, guess), timestamp, event.values, &mut self.missed) {
             Judgement::Counted
         } else if self.missed.is_empty() {
             Judgement::Unused

@@ -42,8 +42,11 @@ impl Entities {
             .map_or(0, |key| key.len() + usize::from(key.as_bytes().first().copied().unwrap_or_default()))
     }
 
-    /// The number of an entity, a new one if it has none.
-    pub fn intern(&mut self, key: &str) -> u32 {
+    /// The number of an entity, a new one if it has none. `guess` is looked at first.
+    pub fn intern(&mut self, key: &str, guess: u32) -> u32 {
+        if self.key(guess) == Some(key) {
+            return guess;
+        }
         let hash = self.hasher.hash_one(key);
         let Self { table, keys, hasher, .. } = self;
         if let Some(id) = table.find(hash, |id| keys[*id as usize].as_deref() == Some(key)) {

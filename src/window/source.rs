@@ -64,12 +64,13 @@ impl Source {
         }
     }
 
-    /// Step 2: whether the event is counted; `missed` gets the closed windows that it missed.
+    /// Step 2: whether the event is counted; `missed` gets the closed windows that it missed. Beside the entity stands its
+    /// number, as a guess.
     #[inline]
     pub fn count(
         &mut self,
         population: usize,
-        entity: &str,
+        (entity, guess): (&str, u32),
         timestamp: i64,
         values: &[FieldValue<'_>],
         missed: &mut Vec<MissedWindows>,
@@ -79,7 +80,7 @@ impl Source {
         for store in stores {
             let standing = store.judge(timestamp, values, missed);
             if standing.counted || standing.noted {
-                let entity = *known.get_or_insert_with(|| entities.intern(entity));
+                let entity = *known.get_or_insert_with(|| entities.intern(entity, guess));
                 store.count(entity, timestamp, values);
             }
             counted |= standing.counted;
