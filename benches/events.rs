@@ -7,8 +7,8 @@
 //! A batch is 1 000 events, encoded before the clock starts; some streams send theirs with several under way each. The
 //! server counts every event in windows of 5 minutes sliding by 1 minute before it answers. `plain` appends the same
 //! messages to a file of the same disk, each followed by `fdatasync`. Both take turns; figures are medians of the rounds.
-//! Ten million events fill more than one volume of the log: the longest wait of a stream for its next answer, over all
-//! rounds, has the change of volumes in it.
+//! With fifteen million events the log begins a second volume: the longest wait of a stream for its next answer, over all
+//! rounds, has that in it.
 
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::{StreamExt, stream};
