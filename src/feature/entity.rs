@@ -16,6 +16,7 @@ pub fn check_id(id: &str) -> Result<(), String> {
     if is_plain && (1..=ID_BYTES_MAX).contains(&id.len()) { Ok(()) } else { check_odd_id(id) }
 }
 
+/// The same of any id, and what is wrong with it.
 fn check_odd_id(id: &str) -> Result<(), String> {
     if id.is_empty() {
         return Err("an entity id must not be empty".into());

@@ -203,11 +203,13 @@ impl PaneStore {
         standing
     }
 
-    /// Looks at the panes of (entity, timestamp), for [`Self::count`] to find at hand.
+    /// Looks at the panes of (entity, timestamp), for [`Self::count`] to find at hand. Late events have none to find.
     pub fn warm(&self, events: impl Iterator<Item = (u32, i64)>) {
-        self.warm_panes(events.map(|(entity, timestamp)| {
+        let over = self.closed - self.ratio_max();
+        let wanted = events.map(|(entity, timestamp)| (entity, timestamp.div_euclid(self.slide)));
+        self.warm_panes(wanted.filter(|(_, pane)| *pane > over).map(|(entity, pane)| {
             let head = self.heads.get(entity as usize).copied().unwrap_or(NO_PANES);
-            (head.newest, timestamp.div_euclid(self.slide))
+            (head.newest, pane)
         }));
     }
 

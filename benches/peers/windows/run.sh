@@ -40,7 +40,7 @@ cd "$sources/../../.."
 mkdir -p "${CARGO_TARGET_DIR:-target}/peers/windows/$peer"
 build=$(cd "${CARGO_TARGET_DIR:-target}/peers/windows/$peer" && pwd)
 
-work=$(mktemp -d "$build/run.XXXXXX")
+work=$(mktemp -d -p "$build")
 broker_pid=
 command_pid=
 clean_up() {

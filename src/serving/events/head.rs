@@ -20,7 +20,7 @@ pub struct EventHead<'a> {
 }
 
 impl<'a> EventHead<'a> {
-    /// A head of these parts, checked; errors name the part.
+    /// A head of these parts, checked; errors name the part. Always in place, or its parts are moved twice on the way.
     #[inline(always)]
     pub fn new(
         entity_id: Option<Cow<'a, str>>,
