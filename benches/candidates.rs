@@ -18,7 +18,7 @@ use arrow::{
 };
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use larder::store::{
-    AsOf, DurableStore, NO_ROW, RowBatch,
+    AsOf, Commits, NO_ROW, RowBatch, Views,
     embedded::{EmbeddedStore, Options},
 };
 use redb::{ReadableDatabase, TableDefinition};

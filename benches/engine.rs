@@ -13,7 +13,7 @@ mod world;
 
 use futures_util::{StreamExt, stream};
 use larder::store::{
-    DurableStore, RowBatch,
+    Commits, RowBatch,
     embedded::{EmbeddedStore, Options},
 };
 use std::{fs::File, io::Write, path::Path, time::Instant};

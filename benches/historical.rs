@@ -11,7 +11,7 @@
 mod world;
 
 use larder::store::{
-    AsOf, DurableStore, Snapshot,
+    AsOf, Commits, Snapshot, Views,
     embedded::{EmbeddedStore, Options},
 };
 use std::{fs::File, path::Path, process::Command, sync::Arc};

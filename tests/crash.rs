@@ -8,7 +8,7 @@ use crate::conformance::rows::{Row, USER, batch, commit, group};
 use larder::{
     feature::{Cell, Dtype, GroupSchema, TenantId, Timestamp, Value},
     store::{
-        DurableStore, LatestRead, Scan,
+        Commits, LatestRead, LatestReads, Scan, Views,
         embedded::{EmbeddedStore, Options},
         events::{Body, EventLog, NewRecord, Payload},
     },

@@ -9,7 +9,10 @@ use super::{
 };
 use larder::{
     feature::{Cell, Dtype, Duration, Element, GroupSchema, List, Timestamp, Value, entity::encode_key},
-    store::{AsOf, Committed, DurableStore, GroupRead, KnownAt, LatestRead, NO_ROW, RowRef, Scan, Snapshot},
+    store::{
+        AsOf, Commits, Committed, GroupRead, KnownAt, LatestRead, LatestReads, NO_ROW, RowRef, Scan,
+        Snapshot, Views,
+    },
 };
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::sync::Arc;

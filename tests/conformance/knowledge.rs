@@ -11,7 +11,7 @@ use larder::{
     error::Kind,
     feature::{Cell, Dtype, GroupSchema, TenantId, Timestamp, Value},
     store::{
-        AsOf, DurableStore, GroupRead, KnownAt, LatestRead, NO_ROW, Snapshot,
+        AsOf, GroupRead, KnownAt, LatestRead, LatestReads, NO_ROW, Snapshot, Views,
         events::{Created, EventLog, NewRecord, Payload, Record, StreamCommit, StreamStore, partition_of},
     },
 };

@@ -298,7 +298,7 @@ pub async fn appends_keep_their_order<B: Backend>() {
 
 /// However the clock jumps, whatever was stated, and across restarts.
 pub async fn log_time_never_runs_back<B: Backend>() {
-    use larder::store::DurableStore;
+    use larder::store::Views;
     let time = TestTime::default();
     let mut backend = B::start(time.clone(), None).await;
     let partition = partition_of(b"key", backend.store().partitions());

@@ -11,8 +11,8 @@ use larder::{
         definition::{EntityType, FeatureSet},
     },
     store::{
-        AsOf, Commit, Committed, DurableStore, GroupRead, Idempotency, KnownAt, LatestRead, RecordBody,
-        RegistryRecord, RegistryStore, Scan, Snapshot,
+        AsOf, Commit, Commits, Committed, GroupRead, Idempotency, KnownAt, LatestRead, LatestReads,
+        RecordBody, RegistryRecord, RegistryStore, Scan, Snapshot, Views,
     },
 };
 use std::sync::{

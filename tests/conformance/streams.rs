@@ -8,7 +8,7 @@ use larder::{
     error::Kind,
     feature::{Cell, ColumnBuilder, Dtype, Duration, GroupId, GroupSchema, TenantId, Timestamp, Value},
     store::{
-        DurableStore, LatestRead, Scan,
+        DurableStore, LatestRead, LatestReads, Scan, Views,
         events::{
             Created, DeadLetter, EventLog, LateEvent, NewRecord, Payload, Place, Purpose, ReaderId,
             ReaderState, Save, SideQuery, StreamCommit, StreamRows, StreamStore, partition_of,

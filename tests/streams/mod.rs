@@ -13,7 +13,7 @@ use larder::{
     registry::Registry,
     serving::{Events, Limits, Service},
     store::{
-        DurableStore, Scan, StoredRow,
+        Scan, StoredRow, Views,
         embedded::{EmbeddedStore, Options},
         events::{Body, EventLog, NewRecord, Payload, Place, Record},
     },

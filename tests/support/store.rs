@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use larder::{
     error::Result,
     feature::{EntityTypeId, GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, Snapshot},
+    store::{Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Snapshot, Views},
 };
 use std::{
     sync::{
@@ -39,25 +39,33 @@ impl WatchedStore {
     }
 }
 
+impl DurableStore for WatchedStore {}
+
 #[async_trait]
-impl DurableStore for WatchedStore {
+impl Commits for WatchedStore {
     async fn commit(&self, commit: Commit) -> Result<Committed> {
         self.inner.commit(commit).await
-    }
-
-    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
-        self.pass().await;
-        self.inner.latest(read).await
     }
 
     fn retention_bound(&self) -> Option<Timestamp> {
         self.inner.retention_bound()
     }
+}
+
+#[async_trait]
+impl LatestReads for WatchedStore {
+    async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
+        self.pass().await;
+        self.inner.latest(read).await
+    }
 
     fn invalidate(&self, entity_type: EntityTypeId, key: &str) {
         self.inner.invalidate(entity_type, key);
     }
+}
 
+#[async_trait]
+impl Views for WatchedStore {
     async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
         self.pass().await;
         self.inner.snapshot(groups).await

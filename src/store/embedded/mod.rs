@@ -63,7 +63,7 @@ use self::{
 use crate::{
     error::{Error, Result},
     feature::{EntityTypeId, GroupId, GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, Snapshot},
+    store::{Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Snapshot, Views},
 };
 use async_trait::async_trait;
 use std::{
@@ -224,8 +224,10 @@ impl fmt::Debug for EmbeddedStore {
     }
 }
 
+impl DurableStore for EmbeddedStore {}
+
 #[async_trait]
-impl DurableStore for EmbeddedStore {
+impl Commits for EmbeddedStore {
     async fn commit(&self, commit: Commit) -> Result<Committed> {
         let bytes = commit.batches.iter().map(|batch| prepare::bytes(&batch.keys, &batch.columns)).sum();
         let room = self.room(bytes).await?;
@@ -241,11 +243,10 @@ impl DurableStore for EmbeddedStore {
     fn retention_bound(&self) -> Option<Timestamp> {
         self.shared.retention_bound().map(Timestamp::from_stored)
     }
+}
 
-    fn invalidate(&self, entity_type: EntityTypeId, key: &str) {
-        self.shared.latest.invalidate(entity_type, key);
-    }
-
+#[async_trait]
+impl LatestReads for EmbeddedStore {
     async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
         let (mut rows, misses) = self.shared.latest.get(read.entity_type, read.groups, read.keys);
         if !misses.is_empty() {
@@ -262,6 +263,13 @@ impl DurableStore for EmbeddedStore {
         Ok(rows.into_iter().map(|rows| rows.expect("every miss was read")).collect())
     }
 
+    fn invalidate(&self, entity_type: EntityTypeId, key: &str) {
+        self.shared.latest.invalidate(entity_type, key);
+    }
+}
+
+#[async_trait]
+impl Views for EmbeddedStore {
     async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
         let snapshot = EmbeddedSnapshot::take(&self.shared, groups);
         if self.shared.published.timeline().settled_reserved < snapshot.settled_at().micros() {

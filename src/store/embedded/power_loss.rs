@@ -13,7 +13,7 @@ use crate::{
         definition::ColumnSchema,
     },
     store::{
-        Commit, Committed, DurableStore, RowBatch, Scan, StoredRow,
+        Commit, Commits, Committed, RowBatch, Scan, StoredRow, Views,
         events::{
             Body, Created, DeadLetter, EventLog, NewRecord, Payload, Place, Purpose, ReaderId, ReaderState,
             Record, Save, SideQuery, StreamCommit, StreamRows, StreamStore,

@@ -10,7 +10,7 @@ use larder::{
     config::Config,
     error::{Error, Result},
     feature::{GroupSchema, Timestamp},
-    store::{Commit, Committed, DurableStore, EntityRows, LatestRead, Snapshot},
+    store::{Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Snapshot, Views},
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc};
@@ -22,28 +22,36 @@ struct HalfBroken {
     groups_broken: usize,
 }
 
+impl DurableStore for HalfBroken {}
+
 #[async_trait]
-impl DurableStore for HalfBroken {
+impl Commits for HalfBroken {
     async fn commit(&self, commit: Commit) -> Result<Committed> {
         self.whole.commit(commit).await
     }
 
+    fn retention_bound(&self) -> Option<Timestamp> {
+        self.whole.retention_bound()
+    }
+}
+
+#[async_trait]
+impl LatestReads for HalfBroken {
     async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
         match read.groups.len() == self.groups_broken {
             true => Err(Error::unavailable("the disk is gone")),
             false => self.whole.latest(read).await,
         }
     }
+}
 
+#[async_trait]
+impl Views for HalfBroken {
     async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
         match groups.len() == self.groups_broken {
             true => Err(Error::unavailable("the disk is gone")),
             false => self.whole.snapshot(groups).await,
         }
-    }
-
-    fn retention_bound(&self) -> Option<Timestamp> {
-        self.whole.retention_bound()
     }
 }
 
