@@ -223,16 +223,20 @@ impl Reader {
     /// Shows the ledger, then tells producers: nobody who was answered finds their events missing in it.
     fn tell(&mut self, first: &Record, verdicts: &[Verdict]) {
         if self.id.purpose == Purpose::Live {
-            self.note_progress();
+            self.show_status();
             self.shared.streams.judged(self.id.partition, first.offset, verdicts);
         }
     }
 
-    fn note_progress(&mut self) {
+    /// Shows the status of one moment: offsets, ledger and memory all come from the aggregator as it is now.
+    fn show_status(&mut self) {
+        let (values_skipped, cells_overflowed) = self.aggregator.uncounted();
         self.status.next_offset = self.aggregator.next_offset();
         self.status.end_offset = self.status.end_offset.max(self.status.next_offset);
         self.status.log_time = self.aggregator.log_time();
         self.status.ledger = self.aggregator.ledger();
+        self.status.memory = self.aggregator.memory();
+        (self.status.values_skipped, self.status.cells_overflowed) = (values_skipped, cells_overflowed);
         self.shared.streams.set_status(self.status.clone());
     }
 
@@ -321,9 +325,7 @@ impl Reader {
             self.shared.stream_store.settled(self.id.partition, self.aggregator.next_offset());
         }
         self.status.end_offset = end_offset;
-        self.status.memory = self.aggregator.memory();
-        (self.status.values_skipped, self.status.cells_overflowed) = self.aggregator.uncounted();
-        self.note_progress();
+        self.show_status();
         Ok(())
     }
 
