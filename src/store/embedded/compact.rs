@@ -112,7 +112,8 @@ fn compact(
         retention_bound,
         ..Changes::default()
     };
-    shared.manifest.apply(&changes, &[]).inspect_err(|_| shared.medium.remove(merged.meta.id))?;
+    // A commit that failed may be there at the next start all the same: all files stay, named or not.
+    shared.manifest.apply(&changes, &[])?;
     shared.published.change(|state| {
         state.retention_bound = state.retention_bound.max(retention_bound);
         let Some(group) = state.group_mut(id) else { return };

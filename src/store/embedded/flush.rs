@@ -24,7 +24,8 @@ fn flush(shared: &Shared, id: GroupId, sealed: &Sealed) -> Result<()> {
         flushed: Some((id, sealed.last_commit)),
         ..Changes::default()
     };
-    shared.manifest.apply(&changes, &[]).inspect_err(|_| shared.medium.remove(segment.meta.id))?;
+    // A commit that failed may be there at the next start all the same: the file stays, named or not.
+    shared.manifest.apply(&changes, &[])?;
     shared.published.change(|state| {
         let Some(group) = state.group_mut(id) else { return };
         group.sealed.retain(|other| !Arc::ptr_eq(&other.memtable, &sealed.memtable));

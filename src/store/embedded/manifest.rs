@@ -1,6 +1,7 @@
 //! The engine's tables: what is durable beside the segments, and the transactions that keep both in step.
 
 use super::{
+    directory::Directory,
     engine::{Engine, corrupted},
     readers::{self, ReaderChanges},
     segment::SegmentMeta,
@@ -10,9 +11,9 @@ use crate::{
     error::{Error, Kind, Result},
     feature::{Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema},
 };
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, fs, sync::Arc};
 
 const FORMAT: i64 = 2;
 /// The engine holds little (the recent tail, the registry) and its rows are kept in memory beside it.
@@ -27,6 +28,8 @@ const GROUPS: TableDefinition<u32, &[u8]> = TableDefinition::new("groups");
 /// (group, commit) to the rows that the commit wrote to the group (see `tail`).
 const TAIL: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("tail");
 const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
+/// Segments that were named once: their files are garbage, wherever a crash left them.
+const REMOVED: TableDefinition<u64, ()> = TableDefinition::new("removed");
 /// Fingerprint, created, answer.
 type Replay = (&'static [u8; 32], i64, &'static [u8]);
 /// (tenant, key) to what a repeat gets.
@@ -48,6 +51,7 @@ pub struct Manifest {
 pub struct Recovered {
     pub groups: Vec<GroupSchema>,
     pub segments: Vec<SegmentMeta>,
+    pub removed: HashSet<u64>,
     pub tail: Vec<(GroupId, u64, Vec<KeyedRow>)>,
     pub settled_reserved: Option<i64>,
     pub retention_bound: Option<i64>,
@@ -88,8 +92,16 @@ struct GroupRecord {
 
 impl Manifest {
     /// Opens or makes the engine's file. A second process is refused.
-    pub fn open(path: &Path) -> Result<Self> {
-        Self::prepare(Engine::open(path, CACHE_BYTES)?)
+    pub fn open(directory: &Directory) -> Result<Self> {
+        let path = directory.engine();
+        if fs::metadata(&path).is_ok_and(|found| found.len() > 0) {
+            return Self::prepare(Engine::open(&path, CACHE_BYTES)?);
+        }
+        // Under its own name it is whole: a start that dies here is begun again.
+        let mut manifest = Self::prepare(Engine::create(&directory.engine_unfinished(), CACHE_BYTES)?)?;
+        manifest.engine.rename(&path)?;
+        directory.sync()?;
+        Ok(manifest)
     }
 
     pub fn in_memory() -> Result<Self> {
@@ -110,6 +122,7 @@ impl Manifest {
             txn.open_table(GROUPS)?;
             txn.open_table(TAIL)?;
             txn.open_table(SEGMENTS)?;
+            txn.open_table(REMOVED)?;
             txn.open_table(IDEMPOTENCY)?;
             txn.open_table(IDEMPOTENCY_BY_AGE)?;
             super::registry::prepare(txn)?;
@@ -149,6 +162,9 @@ impl Manifest {
             for entry in txn.open_table(SEGMENTS)?.iter()? {
                 found.segments.push(rmp_serde::from_slice(entry?.1.value()).map_err(corrupted)?);
             }
+            for entry in txn.open_table(REMOVED)?.iter()? {
+                found.removed.insert(entry?.0.value());
+            }
             for entry in txn.open_table(TAIL)?.iter()? {
                 let (key, bytes) = entry?;
                 let (group, commit) = key.value();
@@ -183,8 +199,10 @@ impl Manifest {
                     let bytes = rmp_serde::to_vec(meta).expect("a segment's record encodes");
                     segments.insert(meta.id, bytes.as_slice())?;
                 }
+                let mut removed = txn.open_table(REMOVED)?;
                 for id in &changes.removed {
                     segments.remove(id)?;
+                    removed.insert(id, ())?;
                 }
             }
             if let Some(bound) = changes.retention_bound {
@@ -195,6 +213,15 @@ impl Manifest {
             }
             put_answers(txn, &changes.answers)
         })
+    }
+
+    /// Forgets the segments that were removed: their files are gone.
+    pub fn forget_removed(&self) -> Result<()> {
+        let is_empty = self.read(|txn| Ok(txn.open_table(REMOVED)?.is_empty()?))?;
+        if is_empty {
+            return Ok(());
+        }
+        self.write(|txn| Ok(txn.open_table(REMOVED)?.retain(|_, ()| false)?))
     }
 
     /// Makes sure that settled times up to `until` are remembered.

@@ -1,6 +1,7 @@
 //! The embedded store: no server, one directory (or memory), one process.
 //!
 //! ```text
+//! DIR/lock               held by the process that has the store open (see `directory`)
 //! DIR/larder.redb        the engine: registry, recent rows (the write-ahead tail), idempotency keys, and the manifest
 //! DIR/events/*.redb      the event log, in volumes (see `log`)
 //! DIR/segments/*.arrow   immutable history, one group each, named by the manifest (see `segment`)
@@ -11,12 +12,14 @@
 //! ```
 //!
 //! Both formats are kept by others: redb, and Arrow IPC files that pandas, Polars and DuckDB read as they lie there. A
-//! segment is written, synced and only then named, in one transaction of the engine; what is not named is removed at the
-//! next start. So a crash at any byte leaves either all of a commit or nothing, and acknowledged means on disk.
+//! segment is written, synced and only then named, in one transaction of the engine; a finished one that is not named moves
+//! to `DIR/lost` at the next start. So a crash at any byte leaves either all of a commit or nothing, and acknowledged means
+//! on disk.
 
 mod as_of;
 mod background;
 mod compact;
+mod directory;
 mod engine;
 mod events;
 mod flush;
@@ -51,6 +54,7 @@ pub use options::Options;
 
 use self::{
     background::Handle,
+    directory::Directory,
     log::{PartitionedLog, VolumeFiles},
     manifest::Manifest,
     medium::Medium,
@@ -96,27 +100,28 @@ pub struct EmbeddedStore {
 impl EmbeddedStore {
     /// Opens the store in a directory, which is made if it is not there.
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self> {
-        let directory = directory.as_ref();
-        let medium = Medium::directory(&directory.join("segments"))?;
-        let manifest = Manifest::open(&directory.join("larder.redb"))?;
-        let events = Box::new(log::Directory::open(&directory.join("events"))?);
-        medium::sync(directory)?;
-        Self::start(manifest, events, medium, options)
+        let directory = Directory::open(directory.as_ref())?;
+        let medium = Medium::directory(&directory.segments(), &directory.lost())?;
+        let manifest = Manifest::open(&directory)?;
+        let events = Box::new(log::Directory::open(&directory.events())?);
+        directory.sync()?;
+        Self::start(manifest, events, medium, Some(directory), options)
     }
 
     /// A store that is gone when it is dropped.
     pub fn in_memory(options: Options) -> Result<Self> {
-        Self::start(Manifest::in_memory()?, Box::new(log::Memory::default()), Medium::Memory, options)
+        Self::start(Manifest::in_memory()?, Box::new(log::Memory::default()), Medium::Memory, None, options)
     }
 
     fn start(
         manifest: Manifest,
         events: Box<dyn VolumeFiles>,
         medium: Medium,
+        directory: Option<Directory>,
         options: Options,
     ) -> Result<Self> {
         let log = PartitionedLog::open(events, &options)?;
-        let shared = Arc::new(Shared::recover(manifest, log, medium, options)?);
+        let shared = Arc::new(Shared::recover(manifest, log, medium, directory, options)?);
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let flusher = Arc::new(Handle::default());
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {

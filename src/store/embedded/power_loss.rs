@@ -60,8 +60,8 @@ fn open(files: &Recorder, segments: &Path) -> EmbeddedStore {
         ..Options::default()
     };
     let manifest = Manifest::prepare(Engine::with_backend(files.store()).unwrap()).unwrap();
-    let medium = Medium::directory(segments).unwrap();
-    EmbeddedStore::start(manifest, Box::new(files.clone()), medium, options).unwrap()
+    let medium = Medium::directory(segments, &segments.with_extension("lost")).unwrap();
+    EmbeddedStore::start(manifest, Box::new(files.clone()), medium, None, options).unwrap()
 }
 
 fn crashes() -> usize {

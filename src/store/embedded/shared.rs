@@ -3,6 +3,7 @@
 use super::{
     Options, as_of,
     background::Handle,
+    directory::Directory,
     events,
     latest::{LatestCache, Miss},
     log::PartitionedLog,
@@ -34,6 +35,8 @@ pub struct Shared {
     pub options: Options,
     pub manifest: Manifest,
     pub medium: Medium,
+    /// None = everything is in memory.
+    pub directory: Option<Directory>,
     pub log: PartitionedLog,
     pub published: Published,
     pub latest: LatestCache,
@@ -50,6 +53,7 @@ impl Shared {
         manifest: Manifest,
         log: PartitionedLog,
         medium: Medium,
+        directory: Option<Directory>,
         options: Options,
     ) -> Result<Self> {
         let recovered = manifest.recover()?;
@@ -59,7 +63,6 @@ impl Shared {
             state.groups.insert(schema.id, Arc::new(GroupState::new(Arc::new(schema))));
         }
         let named: HashSet<u64> = recovered.segments.iter().map(|meta| meta.id).collect();
-        medium.remove_all_but(&named)?;
         for meta in recovered.segments {
             timeline.last_created = timeline.last_created.max(meta.created.1);
             let segment = Arc::new(Segment::open(meta.clone(), medium.open(meta.id)?)?);
@@ -68,6 +71,9 @@ impl Shared {
                 group.add_segment(segment);
             }
         }
+        // Every named segment is there and readable: only now is anything else moved.
+        medium.clear(&named, &recovered.removed)?;
+        manifest.forget_removed()?;
         let mut first_commit = 1;
         for (id, commit, rows) in &recovered.tail {
             first_commit = first_commit.max(commit + 1);
@@ -96,6 +102,7 @@ impl Shared {
             manifest,
             log,
             medium,
+            directory,
             options,
         })
     }
@@ -117,6 +124,11 @@ impl Shared {
             (miss.key, found)
         };
         missed.into_iter().map(read).collect()
+    }
+
+    /// Fails if the data directory was removed or replaced under this process.
+    pub fn check_owned(&self) -> Result<()> {
+        self.directory.as_ref().map_or(Ok(()), |directory| directory.check_owned())
     }
 
     pub fn now(&self) -> i64 {

@@ -189,9 +189,9 @@ impl Writer<'_> {
         let changes = &staged.changes;
         let is_empty = staged.groups.is_empty() && changes.answers.is_empty() && changes.readers.is_empty();
         if !is_empty {
-            self.shared.manifest.apply(&staged.changes, &groups).inspect_err(|_| {
-                staged.changes.segments.iter().for_each(|meta| self.shared.medium.remove(meta.id));
-            })?;
+            // A commit that failed may be there at the next start all the same: its segments stay.
+            self.shared.check_owned()?;
+            self.shared.manifest.apply(&staged.changes, &groups)?;
         }
         for schema in groups {
             self.stored_columns.insert(schema.id, schema.columns.len());

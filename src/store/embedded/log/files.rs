@@ -1,7 +1,10 @@
 //! Where volumes lie: a directory, or memory.
 
-use crate::{error::Result, store::embedded::storage_error};
-use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, StorageBackend};
+use crate::{
+    error::Result,
+    store::embedded::{directory::create_private, storage_error},
+};
+use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, StorageBackend, backends::FileBackend};
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
@@ -56,7 +59,8 @@ impl VolumeFiles for Directory {
     }
 
     fn create(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {
-        builder.create(self.0.join(name))
+        let file = create_private(&self.0.join(name))?;
+        builder.create_with_backend(FileBackend::new(file)?)
     }
 
     fn open(&self, name: &str, builder: &Builder) -> Result<Database, DatabaseError> {

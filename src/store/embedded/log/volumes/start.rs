@@ -72,7 +72,7 @@ pub fn begin(files: &dyn VolumeFiles, identity: &Identity, volumes: &[Volume]) -
     let database = files
         .create(&unfinished, &newest_builder(files))
         .map_err(|error| storage_error("make", path.display(), error))?;
-    let engine = Engine::of(database, files.durable());
+    let engine = Engine::of(database, files.durable(), &path);
     engine.write(|txn| tables::begin(txn, identity, volumes))?;
     files
         .rename(&unfinished, &name)
@@ -94,7 +94,7 @@ pub fn open_older(files: &dyn VolumeFiles, identity: &Identity) -> Result<ReadOn
         }
         opened => opened,
     };
-    let engine = ReadOnlyEngine::of(opened.map_err(|error| not_opened(path.display(), error))?);
+    let engine = ReadOnlyEngine::of(opened.map_err(|error| not_opened(&path, error))?, &path);
     match engine.read(tables::identity)? {
         Some(known) if known == *identity => Ok(engine),
         _ => Err(foreign(path.display())),
@@ -150,9 +150,10 @@ fn begin_first(files: &dyn VolumeFiles, partitions: u32) -> Result<Kept> {
 
 fn open_newest(files: &dyn VolumeFiles, number: u64) -> Result<Engine> {
     let name = volume_name(number);
+    let path = files.path(&name);
     let opened = files.open(&name, &newest_builder(files));
-    let database = opened.map_err(|error| not_opened(files.path(&name).display(), error))?;
-    Ok(Engine::of(database, files.durable()))
+    let database = opened.map_err(|error| not_opened(&path, error))?;
+    Ok(Engine::of(database, files.durable(), &path))
 }
 
 fn check(identity: &Identity, partitions: u32) -> Result<()> {
