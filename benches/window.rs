@@ -12,12 +12,9 @@
 
 use bytes::Bytes;
 use larder::{
+    event::{FieldValue, Payload, decode},
     feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction},
-    store::events::Payload,
-    window::{
-        Aggregator, Event, FieldValue, Memory, Options, Position, Span, WARM_MAX, WindowFeature, WindowGroup,
-    },
-    wire::events::decode,
+    window::{Aggregator, Event, Memory, Options, Position, Span, WARM_MAX, WindowFeature, WindowGroup},
 };
 use std::{hint::black_box, io::Write, time::Instant};
 

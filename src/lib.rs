@@ -1,6 +1,6 @@
 //! Larder: a feature store that serves.
 //!
-//! Imports run one way: `error → feature → window → access → store → registry → serving → wire → api → app`; `stream`
+//! Imports run one way: `error → proto → feature → event → window → access → store → registry → serving → wire → api → app`; `stream`
 //! stands beside `api`, and neither knows the other. `config` and `telemetry` are leaves. See `ARCHITECTURE.md` for the map
 //! and the walks.
 
@@ -12,7 +12,9 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod event;
 pub mod feature;
+pub mod proto;
 pub mod registry;
 pub mod serve;
 pub mod serving;

@@ -7,9 +7,11 @@ use std::{
 };
 
 /// Modules from the bottom up. Each may use itself and those before it, never those after it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 19] = [
     "error",
+    "proto",
     "feature",
+    "event",
     "window",
     "clock",
     "access",
@@ -17,8 +19,8 @@ const ORDER: [&str; 17] = [
     "store",
     "registry",
     "serving",
-    "wire",
     "stream",
+    "wire",
     "client",
     "api",
     "config",
@@ -49,7 +51,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("redb", &["store/embedded/"]),
     ("serde_saphyr", &["config.rs", "cli/"]),
     ("tempfile", &["wire/historical/", "cli/", "store/embedded/"]),
-    ("tonic", &["api/", "client/", "wire/mod.rs"]),
+    ("tonic", &["api/", "client/", "proto/"]),
     ("tonic_health", &["api/"]),
     ("tonic_prost", &[]),
     ("tonic_reflection", &["api/"]),

@@ -13,7 +13,6 @@ use crate::{
         online::{OnlineAnswer, OnlineRequest},
     },
     wire::{
-        explain,
         online::Envelope,
         proto::{GetHistoricalFeaturesResponse, get_historical_features_response::Part},
     },
@@ -112,7 +111,7 @@ impl Call {
         request: &ExplainRequest,
     ) -> Result<Explanation, Error> {
         self.about(Some(request.entity.first()).filter(|id| !id.is_empty()));
-        let explanation = service.explain_feature(&self.caller, request, explain::read_event).await?;
+        let explanation = service.explain_feature(&self.caller, request).await?;
         self.read(1, 1);
         Ok(explanation)
     }

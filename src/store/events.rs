@@ -9,6 +9,7 @@
 //! A log with another broker behind it implements [`EventLog`]; a durable store that keeps windows implements
 //! [`StreamStore`]. Whoever reads a partition claims it first, which fences whoever read it before.
 
+pub use crate::event::Payload;
 use crate::{
     error::{Error, Result},
     feature::{GroupId, GroupSchema, TenantId, Timestamp},
@@ -55,15 +56,6 @@ pub struct NewRecord {
     pub key: Bytes,
     pub event_timestamp: Timestamp,
     pub payload: Payload,
-}
-
-/// An event as its producer sent it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// A JSON object.
-    Json(Bytes),
-    /// A `larder.v1.Event`.
-    Proto(Bytes),
 }
 
 /// Where a record was put.

@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    event::{DecodedEvent, FieldValue, decode},
     feature::{GroupId, GroupSchema, TenantId, Timestamp, WindowStart},
     serving::streams::{StreamStatus, Verdict},
     store::events::{Body, Place, Purpose, ReaderId, ReaderState, Record, Save},
-    window::{Aggregator, Event, FieldValue, Judgement, Position, Span, WARM_MAX},
-    wire::events::{DecodedEvent, decode},
+    window::{Aggregator, Event, Judgement, Position, Span, WARM_MAX},
 };
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,13 +1,15 @@
 //! Accumulators: what a pane's words become with each event, and what the words of a window's panes mean together.
 
 use super::{
-    FieldValue,
     clock::NEVER,
     layout::{Class, ColumnPlan, Kind, Layout, Part, Source},
     sketch::{Distinct, Quantiles},
     sum::{FloatSum, Moments},
 };
-use crate::feature::{Cell, Value, WindowFunction};
+use crate::{
+    event::FieldValue,
+    feature::{Cell, Value, WindowFunction},
+};
 use twox_hash::XxHash3_64;
 
 /// What does not fit into words: texts and sketches, by their places.

@@ -1,6 +1,9 @@
 //! What goes in: records of a log partition, parsed.
 
-use crate::feature::{Duration, GroupId, TenantId, Timestamp};
+use crate::{
+    event::FieldValue,
+    feature::{Duration, GroupId, TenantId, Timestamp},
+};
 use serde::{Deserialize, Serialize};
 
 /// Where a record stands in its partition.
@@ -24,21 +27,6 @@ pub struct Event<'a> {
     pub event_id: Option<&'a str>,
     /// Aligned with [`super::Aggregator::fields`] of its event type; fields beyond the end are missing.
     pub values: &'a [FieldValue<'a>],
-}
-
-/// What an event holds in one field.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum FieldValue<'a> {
-    /// Not there, or null.
-    Missing,
-    /// A JSON number without fraction and exponent that fits.
-    Int(i64),
-    /// Any other JSON number; finite.
-    Float(f64),
-    Bool(bool),
-    Text(&'a str),
-    /// An object or array.
-    Other,
 }
 
 /// What became of an event. In this order, each is judged once.

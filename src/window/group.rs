@@ -1,7 +1,10 @@
 //! Registrations: closed groups of windowed features.
 
-use super::{FieldValue, layout};
-use crate::feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction, definition::Feature};
+use super::layout;
+use crate::{
+    event::FieldValue,
+    feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction, definition::Feature},
+};
 use serde::{Deserialize, Serialize};
 
 /// The windowed features of one registration over the same entity type, event type, size and slide.

@@ -1,7 +1,10 @@
 //! Which words a pane keeps of each entity, and which of them a column needs.
 
-use super::{FieldValue, WindowFeature};
-use crate::feature::{Dtype, WindowFunction};
+use super::WindowFeature;
+use crate::{
+    event::FieldValue,
+    feature::{Dtype, WindowFunction},
+};
 
 /// Values that an accumulator takes; others do not count for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

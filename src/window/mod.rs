@@ -59,7 +59,7 @@ mod sum;
 mod tests;
 
 pub use aggregator::{Aggregator, Memory, WARM_MAX};
-pub use event::{DeadReason, Event, FieldValue, Judgement, MissedWindows, Position, Verdict};
+pub use event::{DeadReason, Event, Judgement, MissedWindows, Position, Verdict};
 pub use group::{Span, WindowFeature, WindowGroup};
 pub use ledger::Ledger;
 pub use options::Options;

@@ -1,7 +1,7 @@
 //! A source: the events of one tenant and type, with the clocks that they move.
 
-use super::{FieldValue, MissedWindows, Options, clock::Clock, population::Population, rows::Cause};
-use crate::feature::TenantId;
+use super::{MissedWindows, Options, clock::Clock, population::Population, rows::Cause};
+use crate::{event::FieldValue, feature::TenantId};
 
 /// All that events of one type feed.
 pub struct Source {

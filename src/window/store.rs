@@ -1,7 +1,7 @@
 //! The panes of one slide, and the windows that stand on them.
 
 use super::{
-    FieldValue, MissedWindows, WARM_MAX, WindowGroup,
+    MissedWindows, WARM_MAX, WindowGroup,
     accumulator::Side,
     clock::Clock,
     emission::Member,
@@ -9,7 +9,10 @@ use super::{
     pane::{CHANGED, MISSED_MAX, NEW, NONE, Panes, Slot, UNSAVED},
     rows::RowsBuilder,
 };
-use crate::feature::{ColumnBuilder, Timestamp};
+use crate::{
+    event::FieldValue,
+    feature::{ColumnBuilder, Timestamp},
+};
 use std::collections::BTreeMap;
 
 /// Before the end of every window.

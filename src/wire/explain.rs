@@ -1,7 +1,6 @@
 //! Why a cell is what it is, in both encodings.
 
 use super::{
-    events,
     history::{entity_from, status},
     json::{Int64Form, JsonWriter, read_id, read_timestamp},
     proto,
@@ -10,26 +9,8 @@ use super::{
 use crate::{
     error::Result,
     feature::{Cell, Round, json::JsonReader},
-    serving::{
-        events::EventHead,
-        explain::{ExplainRequest, ExplainedRow, ExplainedWindow, Explanation},
-    },
-    store::events::Payload,
-    window::FieldValue,
+    serving::explain::{ExplainRequest, ExplainedRow, ExplainedWindow, Explanation},
 };
-
-/// What the use case needs of the wire: an event's head and fields.
-pub fn read_event(
-    payload: &Payload,
-    fields: &[String],
-    seen: &mut dyn FnMut(&EventHead<'_>, &[FieldValue<'_>]),
-) {
-    if let Ok(event) = events::decode(payload) {
-        let mut values = Vec::new();
-        event.fields(fields, &mut values);
-        seen(&event.head, &values);
-    }
-}
 
 pub fn question_from(request: proto::ExplainFeatureRequest) -> Result<ExplainRequest> {
     let proto::ExplainFeatureRequest { feature, entity_id, entities, as_of } = request;

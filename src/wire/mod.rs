@@ -4,7 +4,6 @@ pub mod admin;
 pub mod codec;
 pub mod events;
 pub mod explain;
-mod fields;
 pub mod historical;
 pub mod history;
 pub mod json;
@@ -16,11 +15,4 @@ pub mod statistics;
 pub mod value;
 pub mod write;
 
-/// The contract, as generated from `proto/larder/v1`.
-pub mod proto {
-    #![allow(missing_docs, clippy::all, rustdoc::all)]
-    tonic::include_proto!("larder.v1");
-
-    /// The compiled contract, for reflection.
-    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/larder.v1.bin"));
-}
+pub use crate::proto;

@@ -4,8 +4,10 @@
 //! shortest text of the nearest double. Strings escape only what they must. There is no space. What a JSONB column makes
 //! of such a text reads back as the same text.
 
+mod read;
 mod reader;
 
+pub use read::{read_id, read_timestamp};
 pub use reader::{DEPTH_MAX, JsonKind, JsonReader, double, short};
 
 use crate::error::Result;

@@ -1,12 +1,13 @@
 //! Events as they come in: one at a time, judged before anything is kept.
 
-use super::{EventHead, RejectedEvent, dead_error};
+use super::{RejectedEvent, dead_error};
 use crate::{
     error::{Error, Result},
+    event::{EventHead, Payload},
     feature::{TenantId, Timestamp},
     registry::Catalogue,
     serving::{Limits, write::Judge},
-    store::events::{NewRecord, Payload},
+    store::events::NewRecord,
     window::DeadReason,
 };
 use bytes::Bytes;
@@ -88,7 +89,7 @@ impl EventsBuilder {
 
     /// Judges the current event and keeps it. `payload` is what the head was read from.
     pub fn keep(&mut self, head: &EventHead<'_>, payload: &Payload) -> Result<()> {
-        let (Payload::Json(bytes) | Payload::Proto(bytes)) = payload;
+        let bytes = payload.bytes();
         if bytes.len() > self.limits.row_bytes_max {
             let (len, bytes_max) = (bytes.len(), self.limits.row_bytes_max);
             return Err(Error::refused(format!("the event has {len} bytes, over the limit of {bytes_max}")));

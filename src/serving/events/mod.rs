@@ -8,10 +8,8 @@
 //! durable.
 
 mod builder;
-mod head;
 
 pub use builder::EventsBuilder;
-pub use head::EventHead;
 
 use super::{Service, write::Judge};
 use crate::{

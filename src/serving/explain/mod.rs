@@ -6,7 +6,7 @@
 mod reason;
 mod window;
 
-pub use window::{ExplainedWindow, ReadEvent};
+pub use window::ExplainedWindow;
 
 use super::{
     Service,
@@ -78,13 +78,8 @@ impl Explanation {
 }
 
 impl Service {
-    /// Explains one cell. `read_event` decodes events, which only the wire can.
-    pub async fn explain_feature(
-        &self,
-        caller: &Caller,
-        request: &ExplainRequest,
-        read_event: ReadEvent,
-    ) -> Result<Explanation> {
+    /// Explains one cell.
+    pub async fn explain_feature(&self, caller: &Caller, request: &ExplainRequest) -> Result<Explanation> {
         caller.require(Scope::Read)?;
         if request.feature.is_empty() {
             return Err(Error::invalid("feature", "say which feature to explain"));
@@ -102,7 +97,7 @@ impl Service {
         };
         let window = match (&feature.window, &row) {
             (Some(window), Some(row)) => {
-                Some(self.explained_window(caller, feature, window, &key, row, read_event).await?)
+                Some(self.explained_window(caller, feature, window, &key, row).await?)
             }
             _ => None,
         };

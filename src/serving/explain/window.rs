@@ -13,11 +13,12 @@ use super::ExplainedRow;
 use crate::{
     access::Caller,
     error::{Error, Kind, Result},
+    event::{self, EventHead, FieldValue},
     feature::{GroupId, Timestamp, Window, WindowFunction, definition::Feature},
     registry::Catalogue,
-    serving::{Service, events::EventHead},
-    store::events::{Body, EventLog, FindRecords, LateEvent, Payload, Record, SideQuery, partition_of},
-    window::{FieldValue, MissedWindows, Options, WindowFeature},
+    serving::Service,
+    store::events::{Body, EventLog, FindRecords, LateEvent, Record, SideQuery, partition_of},
+    window::{MissedWindows, Options, WindowFeature},
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -31,9 +32,6 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Late events of an entity that are looked at, and at once.
 const LATE_EVENTS_MAX: usize = 100_000;
 const LATE_PAGE: usize = 1_000;
-
-/// Decodes an event and hands out its head and what it holds in these fields; passes over what is no event.
-pub type ReadEvent = fn(&Payload, &[String], &mut dyn FnMut(&EventHead<'_>, &[FieldValue<'_>]));
 
 /// The window that gave a row, and the entity's events in it as far as the log still holds them.
 #[derive(Clone, Debug)]
@@ -69,7 +67,6 @@ impl Service {
         window: &Window,
         key: &str,
         row: &ExplainedRow,
-        read_event: ReadEvent,
     ) -> Result<ExplainedWindow> {
         let end = row.event_timestamp;
         let mut explained = ExplainedWindow {
@@ -100,7 +97,7 @@ impl Service {
             options: self.events.windows,
             explained: &mut explained,
         };
-        let counted = self.count_events(caller, feature.group, &mut count, read_event).await;
+        let counted = self.count_events(caller, feature.group, &mut count).await;
         match counted {
             Ok(()) => {}
             // The row is there and is explained, with or without its events.
@@ -112,13 +109,7 @@ impl Service {
         Ok(explained)
     }
 
-    async fn count_events(
-        &self,
-        caller: &Caller,
-        group: GroupId,
-        count: &mut Count<'_>,
-        read_event: ReadEvent,
-    ) -> Result<()> {
+    async fn count_events(&self, caller: &Caller, group: GroupId, count: &mut Count<'_>) -> Result<()> {
         let log = &*self.events.log;
         if log.partitions() == 0 {
             return Err(Error::new(Kind::FailedPrecondition, "this server has no event log"));
@@ -145,10 +136,14 @@ impl Service {
             let found = log.find(query).await?;
             for record in &found.records {
                 let Body::Event { tenant, payload } = &record.body else { continue };
-                let (Payload::Json(text) | Payload::Proto(text)) = payload;
-                bytes += text.len();
-                if *tenant == caller.tenant() {
-                    read_event(payload, &fields, &mut |head, values| count.add(record, head, values));
+                bytes += payload.bytes().len();
+                // What is no event was counted nowhere.
+                if *tenant == caller.tenant()
+                    && let Ok(event) = event::decode(payload)
+                {
+                    let mut values = Vec::new();
+                    event.fields(&fields, &mut values);
+                    count.add(record, &event.head, &values);
                 }
             }
             from = found.next;
@@ -346,7 +341,7 @@ mod tests {
             explained: &mut explained,
         };
         for (offset, log_time, time, event_id, entity_type, event_type, value) in events {
-            let payload = Payload::Json(bytes::Bytes::new());
+            let payload = event::Payload::Json(bytes::Bytes::new());
             let body = Body::Event { tenant: TenantId(1), payload };
             let record = Record { offset: *offset, log_time: at(*log_time), body };
             let head = EventHead {

@@ -1,10 +1,12 @@
 //! Histories to run, and the rows that an aggregator gives for them.
 
 use super::{
-    Aggregator, DeadReason, Event, FieldValue, Judgement, Options, Position, Span, WindowFeature,
-    WindowGroup, WindowRows,
+    Aggregator, DeadReason, Event, Judgement, Options, Position, Span, WindowFeature, WindowGroup, WindowRows,
 };
-use crate::feature::{Cell, Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction};
+use crate::{
+    event::FieldValue,
+    feature::{Cell, Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction},
+};
 
 mod brute;
 mod functions;

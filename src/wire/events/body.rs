@@ -1,15 +1,14 @@
 //! Events of one JSON document: an object, or an array of them.
 
-use super::{decode, scan};
 use crate::{
     access::Caller,
     error::{Error, Result},
+    event::{self, Payload},
     serving::{
         Service,
         events::{EventsBuilder, PublishOutcome},
         write::Judge,
     },
-    store::events::Payload,
     wire::{json::JsonWriter, query::Query},
 };
 use bytes::Bytes;
@@ -57,7 +56,7 @@ fn each_element(body: &Bytes, start: usize, mut take: impl FnMut(Bytes) -> Resul
     let mut next = body.get(at);
     if next != Some(&b']') {
         loop {
-            let Some(end) = scan::value_end(&body[at..]).filter(|end| *end > 0) else {
+            let Some(end) = event::value_end(&body[at..]).filter(|end| *end > 0) else {
                 return malformed(at, "an event was expected, and then the end of the array");
             };
             take(body.slice(at..at + end))?;
@@ -97,7 +96,7 @@ pub(super) async fn publish_some(
 /// Reads and judges the next event.
 pub(super) fn take_event(payload: Payload, events: &mut EventsBuilder) -> Result<()> {
     events.event(|events| {
-        let event = decode(&payload)?;
+        let event = event::decode(&payload)?;
         events.keep(&event.head, &payload)
     })
 }

@@ -8,12 +8,12 @@ use super::body::take_event;
 use crate::{
     access::Caller,
     error::{Error, Result},
+    event::Payload,
     serving::{
         Service,
         events::{EventsBuilder, PublishOutcome, RejectedEvent},
         write::Judge,
     },
-    store::events::Payload,
     wire::lines::{Lines, Listed},
 };
 use bytes::Bytes;

@@ -4,17 +4,14 @@ use super::body::{publish_some, take_event};
 use crate::{
     access::Caller,
     error::{Error, Result},
+    event::Payload,
+    proto::fields::{Field, each_field, flag, malformed},
     serving::{
         Service,
         events::{EventsBuilder, PublishOutcome, RejectedEvent},
         write::Judge,
     },
-    store::events::Payload,
-    wire::{
-        codec::InPlace,
-        fields::{Field, each_field, flag, malformed},
-        proto,
-    },
+    wire::{codec::InPlace, proto},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};

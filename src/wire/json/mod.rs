@@ -7,9 +7,10 @@
 mod read;
 mod write;
 
+pub use crate::feature::json::{read_id, read_timestamp};
 pub use read::{
-    read_bytes, read_duration, read_float32, read_float64, read_id, read_int64, read_string_map,
-    read_strings, read_timestamp, read_u64, read_value,
+    read_bytes, read_duration, read_float32, read_float64, read_int64, read_string_map, read_strings,
+    read_u64, read_value,
 };
 pub use write::{Int64Form, JsonWriter};
 

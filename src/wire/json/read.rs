@@ -4,8 +4,8 @@ use super::BASE64;
 use crate::{
     error::{Error, Kind, Result},
     feature::{
-        Dtype, Duration, Element, List, Round, Timestamp, Value,
-        json::{JsonKind, JsonReader, double, short, take_canonical},
+        Dtype, Duration, Element, List, Round, Value,
+        json::{JsonKind, JsonReader, double, read_timestamp, short, take_canonical},
         value::LIST_ELEMENTS_MAX,
     },
 };
@@ -78,17 +78,6 @@ pub fn read_bytes(reader: &mut JsonReader<'_>) -> Result<Vec<u8>> {
     BASE64.decode(reader.string()?.as_bytes()).or_else(|why| refused(format!("this is not base64: {why}")))
 }
 
-/// RFC 3339 with an offset.
-pub fn read_timestamp(reader: &mut JsonReader<'_>, round: Round) -> Result<Timestamp> {
-    match reader.peek()? {
-        JsonKind::Number => refused(format!(
-            "{} is a number; send an RFC 3339 timestamp with an offset, such as 2024-01-15T14:22:00Z",
-            short(reader.number()?)
-        )),
-        _ => Timestamp::parse(&reader.string()?, round).or_else(refused),
-    }
-}
-
 /// `90s`, `5m`, `1h`, `7d`.
 pub fn read_duration(reader: &mut JsonReader<'_>) -> Result<Duration> {
     reader.string()?.parse().or_else(refused)
@@ -101,22 +90,6 @@ pub fn read_u64(reader: &mut JsonReader<'_>) -> Result<u64> {
         _ => reader.number()?.into(),
     };
     text.parse().or_else(|_| refused(format!("{} is not an unsigned 64-bit integer", short(&text))))
-}
-
-/// An entity id; an integer stands for its decimal text.
-pub fn read_id<'a>(reader: &mut JsonReader<'a>) -> Result<Cow<'a, str>> {
-    match reader.peek()? {
-        JsonKind::String => reader.string(),
-        JsonKind::Number => {
-            let text = reader.number()?;
-            let digits = text.strip_prefix('-').unwrap_or(text);
-            if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-                return Ok(text.into());
-            }
-            refused(format!("{} is not an integer; send the entity id as a string", short(text)))
-        }
-        _ => reader.refuse("an entity id as a string or integer"),
-    }
 }
 
 /// Strings by name, in the order sent.

@@ -3,11 +3,11 @@
 use crate::{
     error::{Error, Result},
     feature::Round,
+    proto::fields::{Field, malformed, take_field, text},
     registry::{FeatureList, ListEncoding},
     serving::online::{Entities, OnlineRequest},
     wire::{
         codec::Decode,
-        fields::{Field, malformed, take_field, text},
         value::{duration_from, timestamp_from},
     },
 };

@@ -5,13 +5,13 @@ use crate::{
     access::Caller,
     error::{Error, Result},
     feature::{Dtype, Round, Value},
+    proto::fields::{Field, each_field, flag, malformed, take_entry, take_field, text},
     serving::{
         Service,
         write::{IdempotencyKey, Judge, RowHead, RowsBuilder, WriteOutcome},
     },
     wire::{
         codec::InPlace,
-        fields::{Field, each_field, flag, malformed, take_entry, take_field, text},
         proto,
         value::{timestamp_from, timestamp_to, value_from},
     },

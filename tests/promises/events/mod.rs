@@ -11,7 +11,10 @@ use super::{
 };
 use crate::support::TestApp;
 use larder::{
-    clock::Clock, feature::Value, serving::write::Judge, store::events::Payload, wire::events::decode,
+    clock::Clock,
+    event::{Payload, decode},
+    feature::Value,
+    serving::write::Judge,
 };
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 
 /// What a field holds.
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     Varint(u64),
     Fixed64(u64),
     Fixed32(u32),
@@ -11,7 +11,7 @@ pub(super) enum Field<'a> {
 }
 
 /// Hands over every field of a message.
-pub(super) fn each_field<'a>(
+pub(crate) fn each_field<'a>(
     mut message: &'a [u8],
     mut take: impl FnMut(u64, Field<'a>) -> Result<()>,
 ) -> Result<()> {
@@ -23,7 +23,7 @@ pub(super) fn each_field<'a>(
 }
 
 /// A message's field of type bool.
-pub(super) fn flag(message: &[u8], wanted: u64) -> Result<bool> {
+pub(crate) fn flag(message: &[u8], wanted: u64) -> Result<bool> {
     let mut given = false;
     each_field(message, |number, field| {
         if let Field::Varint(value) = field
@@ -38,7 +38,7 @@ pub(super) fn flag(message: &[u8], wanted: u64) -> Result<bool> {
 
 /// Takes one field off the front: its number and its content.
 #[inline]
-pub(super) fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Field<'a>)> {
+pub(crate) fn take_field<'a>(rest: &mut &'a [u8]) -> Result<(u64, Field<'a>)> {
     let key = take_varint(rest)?;
     let number = key >> 3;
     if number == 0 || key > u64::from(u32::MAX) {
@@ -74,7 +74,7 @@ fn take<'a>(rest: &mut &'a [u8], len: usize) -> Result<&'a [u8]> {
 }
 
 /// The key and value of a map's entry.
-pub(super) fn take_entry(mut entry: &[u8]) -> Result<(&[u8], &[u8])> {
+pub(crate) fn take_entry(mut entry: &[u8]) -> Result<(&[u8], &[u8])> {
     let (mut key, mut value): (&[u8], &[u8]) = (b"", b"");
     while !entry.is_empty() {
         match take_field(&mut entry)? {
@@ -88,11 +88,11 @@ pub(super) fn take_entry(mut entry: &[u8]) -> Result<(&[u8], &[u8])> {
 }
 
 /// A field's text.
-pub(super) fn text<'a>(bytes: &'a [u8], field: &str) -> Result<&'a str> {
+pub(crate) fn text<'a>(bytes: &'a [u8], field: &str) -> Result<&'a str> {
     std::str::from_utf8(bytes).map_err(|_| Error::invalid(field, "this is not valid UTF-8"))
 }
 
 /// Bytes that are no message.
-pub(super) fn malformed(why: impl std::fmt::Display) -> Error {
+pub(crate) fn malformed(why: impl std::fmt::Display) -> Error {
     Error::new(crate::error::Kind::InvalidArgument, format!("the request is not a valid message: {why}"))
 }

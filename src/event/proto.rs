@@ -1,12 +1,13 @@
 //! `larder.v1.Event`, read in place.
 
-use super::{Body, Texts, check_len, give_member, scan};
+use super::{Body, EventHead, FieldValue, Texts, check_len, give_member, scan};
 use crate::{
     error::{Error, Result},
     feature::{Round, Timestamp, json::JsonReader},
-    serving::events::EventHead,
-    window::FieldValue,
-    wire::fields::{Field, malformed, take_entry, take_field, text},
+    proto::{
+        List,
+        fields::{Field, malformed, take_entry, take_field, text},
+    },
 };
 
 /// A value as windows see it.
@@ -142,7 +143,7 @@ fn scalar(mut bytes: &[u8]) -> Result<Scalar<'_>> {
 
 /// No feature takes a list, but none may hold what events must not.
 fn check_list(list: &[u8]) -> Result<()> {
-    let list = <crate::wire::proto::List as prost::Message>::decode(list).map_err(malformed)?;
+    let list = <List as prost::Message>::decode(list).map_err(malformed)?;
     list.float64s.into_iter().try_for_each(|value| float(value).map(drop))?;
     list.float32s.into_iter().try_for_each(|value| float(value.into()).map(drop))
 }

@@ -2,8 +2,8 @@
 //!
 //! Where the text is not what it was said to be, the walk ends early; it never panics.
 
-use super::{Texts, step};
-use crate::{feature::json::JsonReader, window::FieldValue};
+use super::{FieldValue, Texts, step};
+use crate::feature::json::JsonReader;
 use std::borrow::Cow;
 
 /// The members of an object and their values' texts; nothing if the text is no object.
@@ -125,7 +125,7 @@ fn string_end(bytes: &[u8]) -> Option<usize> {
 }
 
 /// One past the value that these bytes begin with.
-pub(super) fn value_end(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn value_end(bytes: &[u8]) -> Option<usize> {
     match bytes.first()? {
         b'"' => string_end(bytes),
         b'{' | b'[' => container_end(bytes),

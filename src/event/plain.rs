@@ -5,11 +5,8 @@
 //! decides, and names what is wrong. So this reader may only know less than that one, never something else, which a
 //! property holds it to.
 
-use super::Body;
-use crate::{
-    feature::{Round, Timestamp, value::TEXT_BYTES_MAX},
-    serving::events::EventHead,
-};
+use super::{Body, EventHead};
+use crate::feature::{Round, Timestamp, value::TEXT_BYTES_MAX};
 use std::borrow::Cow;
 
 /// Digits of a number that is surely within the doubles.
@@ -250,7 +247,7 @@ fn first_special(word: u64) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::events::json;
+    use crate::event::json;
     use proptest::prelude::*;
 
     const PLAIN: &str = r#"{"entity_id": "user_123", "event_type": "purchase", "value": -99.5, "timestamp": "2024-01-15T14:22:00.25Z", "event_id": "e é", "metadata": {"a": "x", "b": 12, "c": true}}"#;

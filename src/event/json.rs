@@ -1,16 +1,13 @@
 //! An event as a JSON object. Members that nobody knows are checked like all, and passed over.
 
-use super::{Body, Texts, check_len, give_member, plain, scan};
+use super::{Body, EventHead, FieldValue, Texts, check_len, give_member, plain, scan};
 use crate::{
     error::Result,
     feature::{
         Round,
-        json::{JsonKind, JsonReader},
+        json::{JsonKind, JsonReader, read_id, read_timestamp},
         value::TEXT_BYTES_MAX,
     },
-    serving::events::EventHead,
-    window::FieldValue,
-    wire::json::{read_id, read_timestamp},
 };
 use std::borrow::Cow;
 

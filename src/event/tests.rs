@@ -3,10 +3,7 @@
 use super::*;
 use crate::{
     feature::{Round, Timestamp},
-    wire::{
-        proto::{self, value::Kind},
-        value::{timestamp_from, timestamp_to},
-    },
+    proto::{self, value::Kind},
 };
 use bytes::Bytes;
 use proptest::{
@@ -278,7 +275,7 @@ proptest! {
         metadata in btree_map("[a-c]{0,2}", value(), 0..5),
     ) {
         let time = prost_types::Timestamp { seconds, nanos };
-        let rounded = timestamp_from(time, Round::Up, "timestamp").unwrap();
+        let rounded = Timestamp::from_seconds_nanos(time.seconds, time.nanos, Round::Up).unwrap();
         let text = Timestamp::from_seconds_nanos(seconds, 0, Round::Up).unwrap().to_string();
         let text = format!("{}.{nanos:09}Z", text.trim_end_matches('Z'));
         let mut object = json!({"entity_id": entity_id, "event_type": "x", "timestamp": text});
@@ -299,7 +296,7 @@ proptest! {
         let (left, right) = (decode(&json).unwrap(), decode(&proto).unwrap());
         prop_assert_eq!(&left.head, &right.head);
         prop_assert_eq!(left.head.timestamp, rounded);
-        prop_assert_eq!(timestamp_to(rounded).seconds - seconds, i64::from(nanos > 999_999_000));
+        prop_assert_eq!(rounded.seconds() - seconds, i64::from(nanos > 999_999_000));
         let fields = names(&["value", "metadata.a", "metadata.b", "metadata.a.b", "metadata.c.a.b", "metadata.ab.c"]);
         let (mut a, mut b) = (Vec::new(), Vec::new());
         left.fields(&fields, &mut a);
