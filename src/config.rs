@@ -6,7 +6,7 @@ use crate::{
     api::HttpSettings, feature::Duration, serving::Limits, store::embedded::Options, telemetry::LogSettings,
     window,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::{Map, Value};
 use std::{
     fs,
@@ -19,13 +19,19 @@ const PREFIX: &str = "LARDER_";
 /// Read by the program itself, or by its commands as clients.
 const NOT_SETTINGS: [&str; 4] = ["CONFIG", "KEY", "URL", "BOOTSTRAP_KEY"];
 
+/// Settings that are not in a section: what a variable without `__` can name.
+const TOP_LEVEL: [&str; 9] =
+    ["listen", "metrics_listen", "data_dir", "in_memory", "http", "limits", "store", "events", "log"];
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where gRPC and REST listen; port 0 picks a free one.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Where metrics are answered to everybody. None = only at `listen`, to loopback and operators.
+    #[serde(deserialize_with = "optional_address")]
     pub metrics_listen: Option<SocketAddr>,
     /// Where everything durable lies.
     pub data_dir: PathBuf,
@@ -137,10 +143,21 @@ impl Default for Config {
     }
 }
 
-/// `$XDG_DATA_HOME/larder`, or `~/.local/share/larder`; without a home `./larder-data`.
+/// Settings, and what was passed over on the way to them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    /// Variables that begin like settings and are none: another program's, or mistyped. Worth a warning.
+    pub ignored: Vec<String>,
+}
+
+/// `$XDG_DATA_HOME/larder`, or `~/.local/share/larder`; without a home `./larder-data`. A relative `XDG_DATA_HOME` is
+/// passed over, as its specification asks.
 pub fn default_data_dir(env: impl Fn(&str) -> Option<String>) -> PathBuf {
     let given = |name| env(name).filter(|text| !text.is_empty()).map(PathBuf::from);
-    let share = given("XDG_DATA_HOME").or_else(|| given("HOME").map(|home| home.join(".local/share")));
+    let share = given("XDG_DATA_HOME")
+        .filter(|path| path.is_absolute())
+        .or_else(|| given("HOME").map(|home| home.join(".local/share")));
     share.map_or_else(|| PathBuf::from("larder-data"), |share| share.join("larder"))
 }
 
@@ -150,22 +167,78 @@ impl Config {
         file: Option<&Path>,
         env: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (&'static str, String)>,
-    ) -> Result<Self, String> {
+    ) -> Result<Loaded, String> {
         let mut settings = Value::Object(Map::new());
         if let Some(path) = file {
             settings = from_file(path)?;
         }
-        let mut env: Vec<_> =
-            env.into_iter().filter_map(|(name, value)| Some((setting(&name)?, name, value))).collect();
-        env.sort();
-        for (path, name, value) in env {
+        let (mut found, mut ignored) = (Vec::new(), Vec::new());
+        for (name, value) in env {
+            match setting(&name) {
+                Variable::Setting(path) => found.push((path, name, value)),
+                Variable::Unknown => ignored.push(name),
+                Variable::Foreign => {}
+            }
+        }
+        found.sort();
+        ignored.sort();
+        for (path, name, value) in found {
             set(&mut settings, &path, &value).map_err(|error| format!("{name}: {error}"))?;
         }
         for (path, value) in flags {
             set(&mut settings, path, &value)
                 .map_err(|error| format!("--{}: {error}", path.replace('_', "-")))?;
         }
-        typed(settings)
+        let config = typed(settings)?;
+        config.check()?;
+        Ok(Loaded { config, ignored })
+    }
+
+    /// Refuses settings with which the server would run and answer nothing.
+    fn check(&self) -> Result<(), String> {
+        let Self { http, limits, events, store, .. } = self;
+        let counts = [
+            ("http.connections_max", http.connections_max as u64),
+            ("http.streams_max", http.streams_max.into()),
+            ("http.uri_bytes_max", http.uri_bytes_max as u64),
+            ("http.header_bytes_max", http.header_bytes_max as u64),
+            ("limits.features_max", limits.features_max as u64),
+            ("limits.entities_max", limits.entities_max as u64),
+            ("limits.cells_max", limits.cells_max as u64),
+            ("limits.reply_bytes_max", limits.reply_bytes_max as u64),
+            ("limits.message_bytes_max", limits.message_bytes_max as u64),
+            ("limits.body_bytes_max", limits.body_bytes_max as u64),
+            ("limits.line_bytes_max", limits.line_bytes_max as u64),
+            ("limits.row_bytes_max", limits.row_bytes_max as u64),
+            ("limits.window_slides_max", limits.window_slides_max.into()),
+            ("limits.group_columns_max", limits.group_columns_max as u64),
+            ("limits.spine_piece_bytes_max", limits.spine_piece_bytes_max as u64),
+            ("limits.training_bytes_max", limits.training_bytes_max as u64),
+            ("limits.spool_bytes_max", limits.spool_bytes_max),
+            ("events.partitions", events.partitions.into()),
+            ("events.ids_max", events.ids_max as u64),
+            ("events.state_bytes_max", events.state_bytes_max as u64),
+            ("store.memtable_bytes_max", store.memtable_bytes_max as u64),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(format!("{name}: 0 leaves no room for anything; write 1 or more, or leave it out"));
+        }
+        let spans = [
+            ("http.header_timeout", http.header_timeout),
+            ("http.idle_timeout", http.idle_timeout),
+            ("http.body_timeout", http.body_timeout),
+            ("http.stream_timeout", http.stream_timeout),
+            ("http.write_timeout", http.write_timeout),
+            ("http.request_timeout", http.request_timeout),
+            ("events.retention", events.retention.0.to_std()),
+        ];
+        let retention = store.retention.map(|span| ("store.retention", span.0.to_std()));
+        if let Some((name, _)) = spans.into_iter().chain(retention).find(|(_, span)| span.is_zero()) {
+            return Err(format!(
+                "{name}: 0s is over before anything can happen; write a time such as 30s, or leave it out"
+            ));
+        }
+        Ok(())
     }
 
     /// The settings of a YAML text.
@@ -187,13 +260,48 @@ fn from_file(path: &Path) -> Result<Value, String> {
     Ok(tree.unwrap_or_else(|| Value::Object(Map::new())))
 }
 
-/// The path of the setting that a variable names: `LARDER_HTTP__STREAMS_MAX` is `http.streams_max`.
+/// What a variable of the environment is to this program.
+enum Variable {
+    /// The path of a setting: `LARDER_HTTP__STREAMS_MAX` is `http.streams_max`.
+    Setting(String),
+    /// It begins like a setting, and there is none of its name.
+    Unknown,
+    /// Read elsewhere, or put there by others.
+    Foreign,
+}
+
+/// Sorts a variable by its name.
 ///
-/// A Kubernetes service called `larder` puts `LARDER_PORT` and `LARDER_SERVICE_HOST` into every pod beside it.
-fn setting(variable: &str) -> Option<String> {
-    let name = variable.strip_prefix(PREFIX)?;
-    let foreign = name == "PORT" || name.starts_with("PORT_") || name.starts_with("SERVICE_");
-    (!foreign && !NOT_SETTINGS.contains(&name)).then(|| name.to_ascii_lowercase().replace("__", "."))
+/// For each service, called `larder` or `larder-online`, Kubernetes puts `LARDER_PORT`, `LARDER_SERVICE_HOST`,
+/// `LARDER_ONLINE_PORT_8000_TCP_ADDR` and so on into every pod of the namespace. So a name without `__` that is no setting
+/// cannot be told from another program's, and does not stop the start; one with `__` can only be meant as a setting.
+fn setting(variable: &str) -> Variable {
+    let Some(name) = variable.strip_prefix(PREFIX) else { return Variable::Foreign };
+    let parts: Vec<&str> = name.split('_').collect();
+    let of_kubernetes = parts.contains(&"PORT") || parts.contains(&"SERVICE");
+    let path = name.to_ascii_lowercase().replace("__", ".");
+    match () {
+        () if NOT_SETTINGS.contains(&name) => Variable::Foreign,
+        () if name.contains("__") || TOP_LEVEL.contains(&path.as_str()) => Variable::Setting(path),
+        () if of_kubernetes => Variable::Foreign,
+        () => Variable::Unknown,
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(|_| {
+        D::Error::custom(format!(
+            "{text:?} is no IP address with a port; write 127.0.0.1:8000 for this machine alone, 0.0.0.0:8000 for all \
+             interfaces, or [::1]:8000"
+        ))
+    })
+}
+
+fn optional_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    #[derive(Deserialize)]
+    struct Address(#[serde(deserialize_with = "address")] SocketAddr);
+    Ok(Option::<Address>::deserialize(deserializer)?.map(|address| address.0))
 }
 
 /// Puts one value over what is there, and checks that the settings still make sense.
@@ -243,7 +351,7 @@ mod tests {
         }
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let flags = flags.iter().map(|(path, value)| (*path, (*value).to_owned()));
-        Config::load(yaml.map(|_| path.as_path()), env, flags)
+        Config::load(yaml.map(|_| path.as_path()), env, flags).map(|loaded| loaded.config)
     }
 
     #[test]
@@ -296,12 +404,7 @@ mod tests {
                 None,
                 vec!["LARDER_LIMITS__ENTITIES_MAX", "many"],
             ),
-            (
-                None,
-                None,
-                Some(("metrics_listen", "here")),
-                vec!["--metrics-listen", "invalid socket address"],
-            ),
+            (None, None, Some(("metrics_listen", "here")), vec!["--metrics-listen", "here", "0.0.0.0:8000"]),
         ] {
             let error = load(yaml, env.as_slice(), flags.as_slice()).unwrap_err();
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
@@ -314,10 +417,36 @@ mod tests {
             ("LARDER_PORT", "tcp://10.0.0.1:8000"),
             ("LARDER_PORT_8000_TCP_ADDR", "10.0.0.1"),
             ("LARDER_SERVICE_HOST", "10.0.0.1"),
+            ("LARDER_ONLINE_PORT", "tcp://10.0.0.2:8000"),
+            ("LARDER_ONLINE_SERVICE_PORT_GRPC", "8000"),
             ("LARDER_KEY", "k"),
             ("LARDER_URL", "u"),
+            ("LARDER_VERSION", "1.0"),
+            ("LARDER_HOME", "/opt/larder"),
         ];
-        assert_eq!(load(None, &env, &[]).unwrap(), Config::default());
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let loaded = Config::load(None, env, []).unwrap();
+        assert_eq!(loaded.config, Config::default());
+        assert_eq!(loaded.ignored, ["LARDER_HOME", "LARDER_VERSION"]);
+        assert!(load(None, &[("LARDER_HTPP__STREAMS_MAX", "1")], &[]).is_err(), "it can only be a setting");
+    }
+
+    #[test]
+    fn settings_that_answer_nothing_are_refused() {
+        for (name, value) in [
+            ("LARDER_HTTP__CONNECTIONS_MAX", "0"),
+            ("LARDER_HTTP__REQUEST_TIMEOUT", "0s"),
+            ("LARDER_LIMITS__ENTITIES_MAX", "0"),
+            ("LARDER_STORE__RETENTION", "0s"),
+        ] {
+            let error = load(None, &[(name, value)], &[]).unwrap_err();
+            assert!(error.contains("write") && error.contains('.'), "{error}");
+        }
+        assert!(load(None, &[("LARDER_HTTP__DRAIN_TIMEOUT", "0s")], &[]).is_ok());
+        for listen in ["localhost:8000", ":8000", "8000"] {
+            let error = load(None, &[("LARDER_LISTEN", listen)], &[]).unwrap_err();
+            assert!(error.contains("127.0.0.1:8000"), "{error}");
+        }
     }
 
     #[test]
@@ -329,6 +458,7 @@ mod tests {
         };
         assert_eq!(with(&[("XDG_DATA_HOME", "/d"), ("HOME", "/h")]), PathBuf::from("/d/larder"));
         assert_eq!(with(&[("XDG_DATA_HOME", ""), ("HOME", "/h")]), PathBuf::from("/h/.local/share/larder"));
+        assert_eq!(with(&[("XDG_DATA_HOME", "d"), ("HOME", "/h")]), PathBuf::from("/h/.local/share/larder"));
         assert_eq!(with(&[]), PathBuf::from("larder-data"));
     }
 }

@@ -3,9 +3,9 @@
 use crate::{
     app::{App, admin_key_file},
     clock::Clock,
-    config::Config,
+    config::{Config, Loaded},
     error::{Error, Result},
-    telemetry::init_logs,
+    telemetry::{LogControl, init_logs},
 };
 use clap::Args;
 use std::{io::Write, path::PathBuf};
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 /// Flags of `larder serve`; each wins over environment and file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServeArgs {
-    /// Where everything durable lies [default: $XDG_DATA_HOME/larder or ~/.local/share/larder]
+    /// Where everything durable is kept [default: $XDG_DATA_HOME/larder or ~/.local/share/larder; without HOME ./larder-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Where gRPC and REST listen; port 0 picks a free one [default: 127.0.0.1:8000]
@@ -34,7 +34,7 @@ pub struct ServeArgs {
 
 impl ServeArgs {
     /// Joins defaults, file, environment and these flags.
-    pub fn load(&self) -> Result<Config> {
+    pub fn load(&self) -> Result<Loaded> {
         let data_dir = self.data_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
         let flags = [
             ("data_dir", data_dir),
@@ -50,12 +50,19 @@ impl ServeArgs {
 
 /// Runs a server until SIGTERM or Ctrl-C, then drains it.
 pub async fn serve(args: &ServeArgs) -> Result<()> {
-    let config = args.load()?;
-    init_logs(&config.log, Clock::system()).map_err(|error| Error::invalid("log", error))?;
+    let Loaded { config, ignored } = args.load()?;
+    let logs = init_logs(&config.log, Clock::system()).map_err(|error| Error::invalid("log", error))?;
+    for variable in ignored {
+        tracing::warn!(
+            variable,
+            "this variable begins like a setting of larder and names none; it is ignored"
+        );
+    }
     let bootstrap_key = std::env::var("LARDER_BOOTSTRAP_KEY").ok();
     let app = App::build(&config, bootstrap_key.as_deref()).await?;
     announce(&app, &config, bootstrap_key.is_some());
     stop_on_signals(app.stop())?;
+    reload_on_hangup(args.clone(), logs)?;
     app.wait_termination().await?;
     tracing::info!("stopped");
     Ok(())
@@ -89,6 +96,28 @@ fn announce(app: &App, config: &Config, key_was_chosen: bool) {
 /// Cancels `stop` at SIGTERM or Ctrl-C, and ends the process at the second one.
 pub(crate) fn stop_on_signals(stop: CancellationToken) -> Result<()> {
     tokio::spawn(obey(Signals::listen()?, stop));
+    Ok(())
+}
+
+/// At SIGHUP reads the settings again and takes what can change while the server runs: the level of the log.
+fn reload_on_hangup(args: ServeArgs, logs: LogControl) -> Result<()> {
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::internal)?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            let level = args
+                .load()
+                .map_err(|error| error.to_string())
+                .and_then(|loaded| logs.set_level(&loaded.config.log).map(|()| loaded.config.log.level));
+            match level {
+                Ok(level) => tracing::info!(
+                    signal = "SIGHUP",
+                    level,
+                    "took the log level from the settings; other settings need a restart"
+                ),
+                Err(error) => tracing::error!(signal = "SIGHUP", error, "the settings stay as they were"),
+            }
+        }
+    });
     Ok(())
 }
 

@@ -40,6 +40,8 @@ pub(super) async fn routes(shared: &Arc<Shared>) -> (HealthReporter, Routes) {
         .max_decoding_message_size(message_bytes_max)
         .max_encoding_message_size(message_bytes_max);
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health =
+        health.accept_compressed(CompressionEncoding::Gzip).send_compressed(CompressionEncoding::Gzip);
     reporter.set_serving::<FeatureServiceServer<Features>>().await;
     reporter.set_serving::<AdminServiceServer<Admin>>().await;
     let reflection = || {

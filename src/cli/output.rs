@@ -39,7 +39,7 @@ impl Output {
     /// Tells a person something that is no result.
     pub fn note(self, text: impl Display) {
         if !self.json {
-            eprintln!("{text}");
+            warn(text);
         }
     }
 
@@ -69,10 +69,15 @@ pub(super) fn say(text: impl Display) -> Result<()> {
     }
 }
 
+/// Writes a line to standard error. What cannot be written is lost: there is nowhere left to say so.
+fn warn(text: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Tells why the command failed.
 pub(super) fn complain(error: &Error, json: bool) {
     if !json {
-        return eprintln!("error: {error}");
+        return warn(format_args!("error: {error}"));
     }
     let mut out = Vec::new();
     JsonWriter::new(&mut out).object(|w| {
@@ -81,7 +86,7 @@ pub(super) fn complain(error: &Error, json: bool) {
             w.key("field").string(field);
         }
     });
-    eprintln!("{}", String::from_utf8_lossy(&out));
+    warn(String::from_utf8_lossy(&out));
 }
 
 /// A table of text with a header.

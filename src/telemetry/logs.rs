@@ -4,15 +4,19 @@
 use crate::clock::Clock;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use std::{fmt, io::IsTerminal};
+use std::{fmt, io::IsTerminal, str::FromStr};
 use tracing::{
     Event, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    EnvFilter,
+    EnvFilter, Registry,
+    filter::LevelFilter,
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    layer::SubscriberExt,
     registry::LookupSpan,
+    reload,
+    util::SubscriberInitExt,
 };
 
 /// Settings under `log:`.
@@ -42,26 +46,53 @@ impl Default for LogSettings {
     }
 }
 
+/// Changes what is logged while the process runs.
+pub struct LogControl(reload::Handle<EnvFilter, Registry>);
+
+impl LogControl {
+    /// Takes the level of these settings; the format stays.
+    pub fn set_level(&self, settings: &LogSettings) -> Result<(), String> {
+        self.0.reload(filter(&settings.level)?).map_err(|error| error.to_string())
+    }
+}
+
+/// Reads `log.level`. `EnvFilter` alone would take a mistyped level for the name of a module, and log nothing.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let names = level.split(',').map(str::trim).filter(|directive| !directive.contains(['=', '[']));
+    for name in names {
+        let known = LevelFilter::from_str(name).ok().filter(|_| !name.is_empty());
+        known.ok_or_else(|| {
+            format!(
+                "log.level: {name:?} is no level; write trace, debug, info, warn, error or off, and exceptions behind it \
+                 as info,larder::store=debug"
+            )
+        })?;
+    }
+    EnvFilter::try_new(level).map_err(|error| format!("log.level {level:?} is not understood: {error}"))
+}
+
 /// Starts logging for this process; once.
-pub fn init_logs(settings: &LogSettings, clock: Clock) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.level)
-        .map_err(|error| format!("log.level {:?} is not understood: {error}", settings.level))?;
+pub fn init_logs(settings: &LogSettings, clock: Clock) -> Result<LogControl, String> {
+    let (filter, reloaded) = reload::Layer::new(filter(&settings.level)?);
+    let is_terminal = std::io::stderr().is_terminal();
     // A line that cannot be written is lost. Complaining about it would panic where standard error itself is gone, and
     // take the request with it that only wanted to be logged.
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none())
         .log_internal_errors(false);
     let text = match settings.format {
-        LogFormat::Auto => std::io::stderr().is_terminal(),
+        LogFormat::Auto => is_terminal,
         LogFormat::Json => false,
         LogFormat::Text => true,
     };
+    let filtered = tracing_subscriber::registry().with(filter);
     let started = match text {
-        true => builder.try_init(),
-        false => builder.event_format(JsonLines { clock }).try_init(),
+        true => filtered.with(lines).try_init(),
+        false => filtered.with(lines.event_format(JsonLines { clock })).try_init(),
     };
-    started.map_err(|error| format!("logging was started already: {error}"))
+    started.map_err(|error| format!("logging was started already: {error}"))?;
+    Ok(LogControl(reloaded))
 }
 
 /// Writes each event as one flat JSON object.
@@ -159,6 +190,16 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_mistyped_level_is_refused() {
+        for level in ["info", "INFO", "off", "info,larder::store=debug", "warn, hyper=off", "larder=trace"] {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        for level in ["inof", "", "info,debgu", "larder::store", "larder=loud"] {
+            assert!(filter(level).unwrap_err().contains("log.level"), "{level}");
         }
     }
 

@@ -5,5 +5,5 @@
 mod logs;
 mod metrics;
 
-pub use logs::{LogFormat, LogSettings, init_logs};
+pub use logs::{LogControl, LogFormat, LogSettings, init_logs};
 pub use metrics::{Connection, Labels, Metrics, StreamSample};

@@ -32,6 +32,17 @@ async fn health_and_readiness_need_no_key() {
     }
 }
 
+/// `grpc-health-probe -gzip`.
+#[tokio::test]
+async fn health_may_be_asked_compressed() {
+    let app = TestApp::start().await;
+    let gzip = tonic::codec::CompressionEncoding::Gzip;
+    let health = HealthClient::new(channel(app.address()).await);
+    let mut health = health.send_compressed(gzip).accept_compressed(gzip);
+    let answer = health.check(HealthCheckRequest { service: String::new() }).await.unwrap().into_inner();
+    assert_eq!(answer.status(), ServingStatus::Serving);
+}
+
 #[tokio::test]
 async fn reflection_lists_and_describes() {
     let app = TestApp::start().await;

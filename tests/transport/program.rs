@@ -91,6 +91,44 @@ async fn a_log_that_nobody_reads_any_more_costs_its_lines_and_nothing_else() {
     assert_eq!(served.end("TERM"), Some(0));
 }
 
+/// Reads log lines until one holds a text.
+fn wait_for(lines: &mut impl Iterator<Item = std::io::Result<String>>, text: &str) -> String {
+    lines.map(|line| line.unwrap()).find(|line| line.contains(text)).unwrap()
+}
+
+#[tokio::test]
+async fn a_hangup_takes_the_log_level_from_the_settings_and_ends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = dir.path().join("larder.yaml");
+    fs::write(&settings, "log: {level: info, format: text}\n").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.args(["serve", "--in-memory", "--listen", "127.0.0.1:0", "--config"]).arg(&settings);
+    command.env("LARDER_VERSION", "1").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = wait_for(&mut log, "LARDER_VERSION");
+    assert!(!first.contains('\u{1b}'), "no colours where nobody looks: {first}");
+    wait_for(&mut log, "listening");
+    for (level, told) in [("debug", "debug"), ("inof", "is no level"), ("info", "restart")] {
+        fs::write(&settings, format!("log: {{level: {level}, format: text}}\n")).unwrap();
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap().success());
+        let line = wait_for(&mut log, "SIGHUP");
+        assert!(line.contains(told), "{line}");
+    }
+    std::thread::spawn(move || log.for_each(drop));
+    let served = Served { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), printed: String::new() };
+    assert_eq!(served.end("TERM"), Some(0));
+}
+
+#[test]
+fn an_error_that_cannot_be_written_is_no_panic() {
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_larder"));
+    command.args(["serve", "--in-memory", "--listen", "nowhere"]).stdout(full()).stderr(full());
+    assert_eq!(command.status().unwrap().code(), Some(1));
+}
+
 #[tokio::test]
 async fn an_operator_chooses_the_first_key() {
     let dir = tempfile::tempdir().unwrap();
