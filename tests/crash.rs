@@ -212,7 +212,7 @@ async fn a_second_process_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(directory.path(), options()).unwrap();
     let refused = EmbeddedStore::open(directory.path(), options()).unwrap_err();
-    assert!(refused.message.contains("in use by another process"), "{refused}");
+    assert!(refused.to_string().contains("in use by another process"), "{refused}");
     drop(store);
     EmbeddedStore::open(directory.path(), options()).unwrap();
 }

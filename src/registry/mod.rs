@@ -13,7 +13,7 @@ use crate::{
     access::{ApiKey, ApiKeySecret, Caller, Scope},
     error::{Error, Kind, Result},
     feature::{TenantId, Timestamp},
-    store::{RecordBody, RegistryRecord, RegistryState, RegistryStore},
+    store::{RecordBody, RegistryRecord, RegistryState, RegistryStore, StoreError},
 };
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
@@ -141,8 +141,8 @@ impl Registry {
                 return Ok(answer);
             }
             match self.store.change(snapshot.state.revision, records).await {
-                Err(error) if error.kind == Kind::Aborted => self.refresh().await?,
-                Err(error) => return Err(error),
+                Err(StoreError::Conflict { .. }) => self.refresh().await?,
+                Err(error) => return Err(error.into()),
                 Ok(_) => return self.refresh().await.map(|()| answer),
             }
         }

@@ -15,6 +15,7 @@ pub mod page;
 pub mod register;
 pub mod sets;
 pub mod statistics;
+mod store_error;
 pub mod streams;
 pub mod write;
 

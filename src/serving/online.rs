@@ -149,7 +149,7 @@ impl Service {
         match self.store.latest(latest).await {
             Ok(rows) => read.rows = rows,
             Err(error) => {
-                read.failed = Some((Vec::new(), error));
+                read.failed = Some((Vec::new(), error.into()));
                 return read;
             }
         }
@@ -182,7 +182,7 @@ impl Service {
         read: &mut TypeRead,
     ) {
         match self.store.snapshot(&entity_type.schemas).await {
-            Err(error) => read.failed = Some((places, error)),
+            Err(error) => read.failed = Some((places, error.into())),
             Ok(snapshot) => {
                 let history = History { plan, entity_type, keys, as_of };
                 if let Err(error) = history.fill(&*snapshot, &places, read).await {

@@ -1,9 +1,7 @@
 //! Rows written: one transaction, one `created`, and a receipt that says what was new.
 
-use crate::{
-    error::Result,
-    feature::{Column, GroupSchema, TenantId, Timestamp},
-};
+use super::Result;
+use crate::feature::{Column, GroupSchema, TenantId, Timestamp};
 use arrow::{
     array::StringArray,
     buffer::{BooleanBuffer, ScalarBuffer},
@@ -56,7 +54,7 @@ pub type AnswerWriter = Box<dyn FnOnce(&Receipt) -> Vec<u8> + Send>;
 pub struct Idempotency {
     /// Unique within the tenant.
     pub key: String,
-    /// SHA-256 of the request: the same key with another one is refused with `Kind::Aborted`.
+    /// SHA-256 of the request: the same key with another one is refused.
     pub fingerprint: [u8; 32],
     /// Writes down the answer that a repeat will get; stored in the same transaction.
     pub answer: AnswerWriter,

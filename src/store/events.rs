@@ -9,9 +9,9 @@
 //! A log with another broker behind it implements [`EventLog`]; a durable store that keeps windows implements
 //! [`StreamStore`]. Whoever reads a partition claims it first, which fences whoever read it before.
 
+use super::{Result, StoreError};
 pub use crate::event::Payload;
 use crate::{
-    error::{Error, Result},
     feature::{GroupId, GroupSchema, TenantId, Timestamp},
     window::{MissedWindows, WindowRows},
 };
@@ -41,7 +41,7 @@ pub trait EventLog: Send + Sync + 'static {
     async fn bounds(&self, partition: u32) -> Result<LogBounds>;
 
     /// Why the last append could not be made durable; none = it was, or there was none.
-    fn failure(&self) -> Option<Error>;
+    fn failure(&self) -> Option<StoreError>;
 
     /// Records from an offset on whose events may lie in a span of event time; others may be left out. An answer is about
     /// `bytes_max` bytes; it says where to go on.
@@ -148,7 +148,7 @@ pub trait StreamStore: Send + Sync + 'static {
 
     /// Makes rows, state, late events, dead letters and the next offset durable and visible in one transaction.
     ///
-    /// `Kind::FailedPrecondition` if somebody else has claimed the reader since.
+    /// [`StoreError::Fenced`] if somebody else has claimed the reader since.
     async fn commit_stream(&self, commit: StreamCommit) -> Result<()>;
 
     /// Tells that every row which records before this offset cause is committed: nothing of the partition before it can

@@ -1,10 +1,7 @@
 //! The newest rows of entities: what an online answer is made of.
 
-use super::EntityRows;
-use crate::{
-    error::Result,
-    feature::{EntityTypeId, GroupSchema},
-};
+use super::{EntityRows, Result};
+use crate::feature::{EntityTypeId, GroupSchema};
 use async_trait::async_trait;
 use std::sync::Arc;
 

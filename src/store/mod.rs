@@ -14,6 +14,7 @@
 mod commits;
 pub mod embedded;
 mod entity_rows;
+mod error;
 pub mod events;
 mod latest;
 mod registry;
@@ -23,6 +24,7 @@ mod view;
 
 pub use commits::{AnswerWriter, Commit, Commits, Committed, Idempotency, Receipt, RowBatch};
 pub use entity_rows::{EntityRows, RowRef};
+pub use error::{Refusal, Result, StoreError};
 pub use latest::{LatestRead, LatestReads};
 pub use registry::{RecordBody, RegistryRecord, RegistryState, RegistryStore};
 pub use stored_row::StoredRow;

@@ -1,8 +1,8 @@
 //! What is registered: records of all tenants, put in transactions under one revision.
 
+use super::Result;
 use crate::{
     access::ApiKey,
-    error::Result,
     feature::{
         TenantId,
         definition::{EntityType, Feature, FeatureSet, Group},
@@ -18,7 +18,7 @@ pub trait RegistryStore: Send + Sync + 'static {
     async fn load(&self) -> Result<RegistryState>;
 
     /// Puts records in one transaction if the revision is still `expected`, and returns the new one. Otherwise
-    /// `Kind::Aborted`: load again and decide again.
+    /// [`StoreError::Conflict`](super::StoreError): load again and decide again.
     async fn change(&self, expected: u64, records: Vec<RegistryRecord>) -> Result<u64>;
 }
 

@@ -1,13 +1,10 @@
 //! Rows as they were: one consistent view for a whole call, and what can be asked of it.
 
 use super::{
-    StoredRow,
+    Result, StoredRow,
     statistics::{ColumnStatistics, StatisticsQuery},
 };
-use crate::{
-    error::Result,
-    feature::{Column, GroupSchema, Timestamp},
-};
+use crate::feature::{Column, GroupSchema, Timestamp};
 use arrow::{array::StringArray, buffer::ScalarBuffer};
 use async_trait::async_trait;
 use std::sync::Arc;

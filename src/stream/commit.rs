@@ -177,7 +177,7 @@ impl Reader {
             StreamCommit { epoch: self.epoch, state, save, drop_saves, rows, created, late, dead, opens };
         let store = self.shared.stream_store.clone();
         self.pending = Some(Pending {
-            task: tokio::spawn(async move { store.commit_stream(commit).await }),
+            task: tokio::spawn(async move { Ok(store.commit_stream(commit).await?) }),
             began: Instant::now(),
             next_offset,
             rows: row_count,

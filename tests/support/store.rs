@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use larder::{
-    error::Result,
     feature::{EntityTypeId, GroupSchema, Timestamp},
-    store::{Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Snapshot, Views},
+    store::{
+        Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
+        Views,
+    },
 };
 use std::{
     sync::{

@@ -17,9 +17,8 @@ use super::{
     state::{GroupState, State},
 };
 use crate::{
-    error::Result,
     feature::definition::ColumnSchema,
-    store::{AsOf, GroupRead, KnownAt, NO_ROW, Picks, StoredRow},
+    store::{AsOf, GroupRead, KnownAt, NO_ROW, Picks, Result, StoredRow},
 };
 use arrow::array::Array;
 use std::{

@@ -1,6 +1,6 @@
 //! A background thread that works when it is told to, and now and then by itself.
 
-use crate::error::Result;
+use crate::store::Result;
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,

@@ -11,7 +11,7 @@ use super::{
     segment::Segment,
     state::{GroupState, State},
 };
-use crate::{error::Result, feature::GroupId};
+use crate::{feature::GroupId, store::Result};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How often to look by itself.

@@ -12,7 +12,7 @@
 //! such a start is refused before anything is written.
 
 use super::storage_error;
-use crate::error::{Error, Kind, Result};
+use crate::store::{Result, StoreError};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Write},
@@ -115,7 +115,7 @@ impl Directory {
             self.checked_until.store(until.as_millis() as u64, Ordering::Relaxed);
             return Ok(());
         }
-        Err(Error::unavailable(format!(
+        Err(StoreError::Unusable(format!(
             "{} is not the file that this process locked: the data directory was removed or replaced while the server ran, \
              so nothing is written any more; stop the server, put the directory back and start again",
             path.display()
@@ -149,17 +149,14 @@ fn refuse_headless(path: &Path) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(
-        Kind::FailedPrecondition,
-        format!(
-            "{} {state}, but {} is there: the engine's file names all other files, and without it they cannot be read. \
-             Put it back, or restore the whole directory from a backup; to begin with an empty store, move {} away or \
-             choose another --data-dir. Nothing was changed",
-            engine.display(),
-            path.join(beside).display(),
-            path.display(),
-        ),
-    ))
+    Err(StoreError::Unusable(format!(
+        "{} {state}, but {} is there: the engine's file names all other files, and without it they cannot be read. \
+         Put it back, or restore the whole directory from a backup; to begin with an empty store, move {} away or \
+         choose another --data-dir. Nothing was changed",
+        engine.display(),
+        path.join(beside).display(),
+        path.display(),
+    )))
 }
 
 /// Makes a directory that only its owner may enter; takes rights of others away from one that is there.
@@ -198,13 +195,10 @@ fn lock(path: &Path) -> Result<File> {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);
             let holder = holder.trim().parse::<u32>().map_or(String::new(), |id| format!(" (process {id})"));
-            return Err(Error::new(
-                Kind::FailedPrecondition,
-                format!(
-                    "{} is in use by another process{holder}; stop that one, or give this one another data directory",
-                    path.parent().unwrap_or(path).display()
-                ),
-            ));
+            return Err(StoreError::Unusable(format!(
+                "{} is in use by another process{holder}; stop that one, or give this one another data directory",
+                path.parent().unwrap_or(path).display()
+            )));
         }
         Err(TryLockError::Error(failed)) => return Err(error(failed)),
     }
@@ -261,8 +255,8 @@ mod tests {
                 }
                 let before = tree(directory.path());
                 let refused = EmbeddedStore::open(directory.path(), Options::default()).unwrap_err();
-                assert_eq!(refused.kind, Kind::FailedPrecondition, "{refused}");
-                assert!(refused.message.contains("restore"), "{refused}");
+                assert!(matches!(refused, StoreError::Unusable(_)), "{refused}");
+                assert!(refused.to_string().contains("restore"), "{refused}");
                 assert_eq!(tree(directory.path()), before);
             }
         }

@@ -1,7 +1,7 @@
 //! The engine that keeps small things durable: one file of redb, or memory.
 
 use super::{directory::create_private, storage_error};
-use crate::error::{Error, Kind, Result};
+use crate::store::{Result, StoreError};
 use redb::{
     Database, DatabaseError, Durability, ReadOnlyDatabase, ReadTransaction, ReadableDatabase,
     WriteTransaction,
@@ -135,31 +135,27 @@ fn unless_damaged<T>(path: &Path, body: impl FnOnce() -> Result<T>) -> Result<T>
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| Err(damaged(path, "a page of it makes no sense")))
 }
 
-fn failed(verb: &str, path: &Path, error: redb::Error) -> Error {
+fn failed(verb: &str, path: &Path, error: redb::Error) -> StoreError {
     match error {
-        redb::Error::Corrupted(why) => damaged(path, why),
+        redb::Error::Corrupted(why) => damaged(path, &why),
+        // The engine hides its causes from `Error::source`.
+        redb::Error::Io(error) => storage_error(verb, path.display(), error),
         error => storage_error(verb, path.display(), error),
     }
 }
 
-fn damaged(path: &Path, why: impl fmt::Display) -> Error {
-    Error::unavailable(format!(
-        "{} is damaged: {why}; stop the server and restore the data directory from a backup",
-        path.display()
-    ))
+fn damaged(path: &Path, why: &str) -> StoreError {
+    StoreError::damaged(path.display().to_string(), why)
 }
 
 /// What is answered when a file cannot be opened.
-pub fn not_opened(path: &Path, error: DatabaseError) -> Error {
+pub fn not_opened(path: &Path, error: DatabaseError) -> StoreError {
     match error {
-        DatabaseError::DatabaseAlreadyOpen => Error::new(
-            Kind::FailedPrecondition,
-            format!(
-                "{} is in use by another process; stop that one, or give this one another data directory",
-                path.display()
-            ),
-        ),
-        DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(path, why),
+        DatabaseError::DatabaseAlreadyOpen => StoreError::Unusable(format!(
+            "{} is in use by another process; stop that one, or give this one another data directory",
+            path.display()
+        )),
+        DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(path, &why),
         DatabaseError::RepairAborted => damaged(path, "its repair was aborted"),
         error => storage_error("open", path.display(), error),
     }
@@ -208,7 +204,7 @@ mod tests {
             };
             if let Err(error) = Engine::open(&path, 1 << 20).and_then(|engine| engine.read(count)) {
                 failures += 1;
-                assert!(error.message.contains("engine.redb"), "{error}");
+                assert!(error.to_string().contains("engine.redb"), "{error}");
             }
         }
         assert!(failures > 5, "{failures}");

@@ -11,12 +11,12 @@ use super::{
     writer::{Request, StreamRequest},
 };
 use crate::{
-    error::{Error, Kind, Result},
     feature::Timestamp,
     store::events::{
         Claim, DeadLetter, EventLog, FindRecords, Found, LateEvent, LogBounds, NewRecord, Place, Purpose,
         ReaderId, ReaderState, Record, SideQuery, StreamCommit, StreamStore,
     },
+    store::{Result, StoreError},
 };
 use async_trait::async_trait;
 use std::{collections::HashMap, time::Duration};
@@ -28,7 +28,7 @@ impl EventLog for EmbeddedStore {
         self.shared.log.partitions()
     }
 
-    fn failure(&self) -> Option<Error> {
+    fn failure(&self) -> Option<StoreError> {
         self.shared.log.failure()
     }
 
@@ -102,14 +102,11 @@ pub fn recover(manifest: &Manifest, log: &PartitionedLog, streams: &mut Streams)
         let next = next_offsets.get(&partition).copied().unwrap_or(0);
         let bounds = log.bounds(partition)?;
         if next > bounds.end {
-            return Err(Error::new(
-                Kind::FailedPrecondition,
-                format!(
-                    "the event log ends at offset {} of partition {partition}, which was read up to {next}: its newest \
-                     file is missing or too old; restore the whole data directory from one backup",
-                    bounds.end
-                ),
-            ));
+            return Err(StoreError::Unusable(format!(
+                "the event log ends at offset {} of partition {partition}, which was read up to {next}: its newest \
+                 file is missing or too old; restore the whole data directory from one backup",
+                bounds.end
+            )));
         }
         let unsettled = if next < bounds.end {
             log.log_time_at(partition, next)?.map(|log_time| (next, log_time))
@@ -167,7 +164,6 @@ mod tests {
         drop(store);
         fs::remove_file(directory.path().join("events/000000000003.redb")).unwrap();
         let refused = open().err().unwrap();
-        assert_eq!(refused.kind, Kind::FailedPrecondition);
-        assert!(refused.message.contains("ends at offset 2 of partition 0"), "{refused}");
+        assert!(refused.to_string().contains("ends at offset 2 of partition 0"), "{refused}");
     }
 }

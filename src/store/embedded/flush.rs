@@ -1,7 +1,7 @@
 //! Flushing: sealed memtables become segments, beside readers and the writer.
 
 use super::{Shared, background::Handle, manifest::Changes, segment_writer::write_memtable, state::Sealed};
-use crate::{error::Result, feature::GroupId};
+use crate::{feature::GroupId, store::Result};
 use std::sync::Arc;
 
 /// Turns everything that is sealed into segments, the oldest of each group first.

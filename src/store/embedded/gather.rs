@@ -8,9 +8,8 @@ use super::{
     segment::Segment,
 };
 use crate::{
-    error::{Error, Result},
     feature::{Column, ColumnBuilder, Dtype},
-    store::{GroupRead, NO_ROW, Picks},
+    store::{GroupRead, NO_ROW, Picks, Result, StoreError},
 };
 use arrow::{
     array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array},
@@ -214,7 +213,7 @@ fn interleaved(picked: &Picked<'_>, sources: &Sources<'_>, events: &[i64], dtype
             indices[part.rows.start + *row as usize] = index.unwrap_or((0, 0));
         }
     }
-    let values = interleave(&arrays, &indices).map_err(Error::internal)?;
+    let values = interleave(&arrays, &indices).map_err(StoreError::defect)?;
     let (_, left_out) = states(picked, sources, events);
     Ok(Column { values, left_out })
 }

@@ -8,8 +8,8 @@ use super::{
     tail::{self, KeyedRow},
 };
 use crate::{
-    error::{Error, Kind, Result},
     feature::{Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema},
+    store::{Result, StoreError},
 };
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -112,31 +112,28 @@ impl Manifest {
     pub fn prepare(engine: Engine) -> Result<Self> {
         engine
             .write(|txn| {
-            let mut meta = txn.open_table(META)?;
-            let format = meta.get(META_FORMAT)?.map(|format| format.value());
-            match format {
-                None => drop(meta.insert(META_FORMAT, FORMAT)?),
-                Some(FORMAT) => {}
-                Some(other) => return Ok(Err(other)),
-            }
-            txn.open_table(GROUPS)?;
-            txn.open_table(TAIL)?;
-            txn.open_table(SEGMENTS)?;
-            txn.open_table(REMOVED)?;
-            txn.open_table(IDEMPOTENCY)?;
-            txn.open_table(IDEMPOTENCY_BY_AGE)?;
-            super::registry::prepare(txn)?;
-            readers::prepare(txn)?;
-            Ok(Ok(()))
-        })?
-        .map_err(|format| {
-            Error::new(
-                Kind::FailedPrecondition,
-                format!(
+                let mut meta = txn.open_table(META)?;
+                let format = meta.get(META_FORMAT)?.map(|format| format.value());
+                match format {
+                    None => drop(meta.insert(META_FORMAT, FORMAT)?),
+                    Some(FORMAT) => {}
+                    Some(other) => return Ok(Err(other)),
+                }
+                txn.open_table(GROUPS)?;
+                txn.open_table(TAIL)?;
+                txn.open_table(SEGMENTS)?;
+                txn.open_table(REMOVED)?;
+                txn.open_table(IDEMPOTENCY)?;
+                txn.open_table(IDEMPOTENCY_BY_AGE)?;
+                super::registry::prepare(txn)?;
+                readers::prepare(txn)?;
+                Ok(Ok(()))
+            })?
+            .map_err(|format| {
+                StoreError::Unusable(format!(
                     "the data directory has format {format}, this program knows {FORMAT}; use a newer larder"
-                ),
-            )
-        })?;
+                ))
+            })?;
         Ok(Self { engine })
     }
 

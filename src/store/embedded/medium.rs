@@ -4,7 +4,10 @@ use super::{
     directory::{create_private, sync_directory},
     storage_error,
 };
-use crate::{clock::Clock, error::Result};
+use crate::{
+    clock::Clock,
+    store::{Result, StoreError},
+};
 use arrow::buffer::Buffer;
 use memmap2::Mmap;
 use std::{
@@ -59,7 +62,7 @@ impl Medium {
     /// The bytes of a finished segment, mapped into memory: pages are read when they are touched.
     pub fn open(&self, id: u64) -> Result<Buffer> {
         let Medium::Directory { segments, .. } = self else {
-            return Err(crate::error::Error::internal("segments in memory are not opened again"));
+            return Err(StoreError::defect("segments in memory are not opened again"));
         };
         let path = segment_path(segments, id);
         File::open(&path)

@@ -7,8 +7,8 @@ use super::{
     storage_error,
 };
 use crate::{
-    error::Result,
     feature::{Column, GroupSchema},
+    store::Result,
 };
 use arrow::{
     array::{

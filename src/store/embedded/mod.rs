@@ -65,12 +65,15 @@ use self::{
     writer::{Coming, CommitRequest, Request},
 };
 use crate::{
-    error::{Error, Result},
     feature::{EntityTypeId, GroupId, GroupSchema, Timestamp},
-    store::{Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Snapshot, Views},
+    store::{
+        Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
+        StoreError, Views,
+    },
 };
 use async_trait::async_trait;
 use std::{
+    error::Error,
     fmt,
     path::Path,
     sync::Arc,
@@ -303,14 +306,15 @@ async fn blocking<T: Send + 'static>(body: impl FnOnce() -> Result<T> + Send + '
         .unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
 }
 
-fn stopped() -> Error {
-    Error::unavailable("the store is shutting down or has failed; see the log, then start it again")
+fn stopped() -> StoreError {
+    StoreError::Stopped
 }
 
 /// An I/O error with what was being done.
-fn storage_error(verb: &str, what: impl fmt::Display, error: impl fmt::Display) -> Error {
-    Error::unavailable(format!(
-        "cannot {verb} {what}: {error}; check free space and permissions of the data directory, then retry; \
-         if this stays, restart the server"
-    ))
+fn storage_error(
+    verb: &str,
+    what: impl fmt::Display,
+    error: impl Into<Box<dyn Error + Send + Sync>>,
+) -> StoreError {
+    StoreError::unavailable(format!("{verb} {what}"), error)
 }

@@ -7,8 +7,8 @@ use super::{
     sides::{self, SideChunks},
 };
 use crate::{
-    error::{Error, Kind, Result},
     feature::GroupId,
+    store::Result,
     store::events::{Claim, Purpose, ReaderId, ReaderState, Save, StreamCommit},
 };
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -65,17 +65,6 @@ pub fn bytes(commit: &StreamCommit) -> usize {
         + commit.opens.iter().map(|(_, opened)| save(opened)).sum::<usize>()
         + commit.late.iter().map(|late| 128 + late.entity_id.len()).sum::<usize>()
         + commit.dead.iter().map(|dead| 128 + dead.record.len()).sum::<usize>()
-}
-
-/// Why a reader that was taken over may not commit.
-pub fn fenced(reader: ReaderId) -> Error {
-    Error::new(
-        Kind::FailedPrecondition,
-        format!(
-            "somebody else reads partition {} of the event log now ({:?}); claim it again to go on from what is committed",
-            reader.partition, reader.purpose
-        ),
-    )
 }
 
 pub fn key(reader: ReaderId) -> Reader {

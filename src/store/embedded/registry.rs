@@ -1,10 +1,7 @@
 //! The catalogue's records, in the order they were first put.
 
 use super::{EmbeddedStore, engine::corrupted};
-use crate::{
-    error::{Error, Kind, Result},
-    store::{RecordBody, RegistryRecord, RegistryState, RegistryStore},
-};
+use crate::store::{RecordBody, RegistryRecord, RegistryState, RegistryStore, Result, StoreError};
 use async_trait::async_trait;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
@@ -47,11 +44,7 @@ impl RegistryStore for EmbeddedStore {
                 revision.insert((), expected + 1)?;
                 Ok(Ok(expected + 1))
             })?;
-            changed.map_err(|found| {
-                let message =
-                    format!("the registry is at revision {found}, not {expected}; load it and decide again");
-                Error::new(Kind::Aborted, message)
-            })
+            changed.map_err(|found| StoreError::Conflict { what: "the registry", found, expected })
         })
         .await
     }

@@ -14,9 +14,8 @@
 //! the dictionary, then its codes' range, then the moment.
 
 use crate::{
-    error::{Error, Result},
     feature::{Column, GroupId, GroupSchema, row::RowPacker},
-    store::StoredRow,
+    store::{Result, StoreError, StoredRow},
 };
 use arrow::{
     array::{Array, AsArray, RecordBatch, StringArray},
@@ -111,10 +110,7 @@ impl Segment {
     /// Reads the outline of a finished segment; values stay where they are.
     pub fn open(meta: SegmentMeta, bytes: Buffer) -> Result<Self> {
         let damaged = |error: &dyn std::fmt::Display| {
-            Error::internal(format!(
-                "segment {:012}.arrow is damaged ({error}); restore the data directory from a backup",
-                meta.id
-            ))
+            StoreError::damaged(format!("segment {:012}.arrow", meta.id), error.to_string())
         };
         if bytes.len() as u64 != meta.bytes {
             return Err(damaged(&format!("{} bytes instead of {}", bytes.len(), meta.bytes)));

@@ -8,9 +8,8 @@ use super::{
     storage_error,
 };
 use crate::{
-    error::Result,
     feature::{Column, ColumnBuilder, GroupSchema, row::CellState},
-    store::StoredRow,
+    store::{Result, StoredRow},
 };
 use arrow::{
     array::{

@@ -15,9 +15,8 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    error::Result,
     feature::{EntityTypeId, GroupId},
-    store::{EntityRows, RowRef, StoredRow},
+    store::{EntityRows, Result, RowRef, StoredRow},
 };
 use std::{
     collections::HashSet,

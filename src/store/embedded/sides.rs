@@ -9,8 +9,8 @@
 
 use super::{Shared, engine::corrupted, manifest::Manifest, readers};
 use crate::{
-    error::Result,
     feature::TenantId,
+    store::Result,
     store::events::{DeadLetter, LateEvent, Place, ReaderId, SideQuery},
 };
 use redb::{ReadTransaction, TableDefinition, WriteTransaction};

@@ -7,10 +7,9 @@ use super::{
     timeline::Settled,
 };
 use crate::{
-    error::Result,
     feature::{GroupSchema, Timestamp},
     store::{
-        AsOf, KnownAt, Picks, Scan, Snapshot, StoredRow,
+        AsOf, KnownAt, Picks, Result, Scan, Snapshot, StoredRow,
         statistics::{ColumnStatistics, StatisticsQuery},
     },
 };

@@ -5,7 +5,7 @@ use super::{
     manifest::{Changes, StoredAnswer},
     memtable::{Memtable, RecentRow},
     prepare::PreparedBatch,
-    readers::{self, ReaderChanges},
+    readers::ReaderChanges,
     segment::Segment,
     segment_writer::write_batch,
     state::GroupState,
@@ -13,10 +13,9 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    error::{Error, Kind, Result},
     feature::{GroupId, GroupSchema, TenantId, Timestamp, row::RowPacker},
     store::{
-        Committed, Idempotency, Receipt, StoredRow,
+        Committed, Idempotency, Receipt, Refusal, Result, StoreError, StoredRow,
         events::{Claim, ReaderId},
     },
 };
@@ -103,7 +102,7 @@ impl Writer<'_> {
         staged: &mut Staged,
     ) -> Result<()> {
         if self.epoch(changes.reader)? != changes.epoch {
-            return Err(readers::fenced(changes.reader));
+            return Err(StoreError::Fenced(changes.reader));
         }
         let mut parts = Vec::with_capacity(batches.len());
         for prepared in &batches {
@@ -154,11 +153,8 @@ impl Writer<'_> {
             None => Ok(None),
             Some(stored) if stored.fingerprint == idempotency.fingerprint => Ok(Some(stored.answer)),
             Some(_) => {
-                let message = format!(
-                    "the idempotency key {:?} was used with another request; use a new key",
-                    idempotency.key
-                );
-                Err(Error::new(Kind::Aborted, message))
+                let key = idempotency.key.clone();
+                Err(StoreError::Refused(Refusal::OtherFingerprint { key }))
             }
         }
     }

@@ -14,10 +14,9 @@ use super::{
     segment::Segment,
 };
 use crate::{
-    error::{Error, Kind, Result},
     feature::{Column, Dtype, PackedRow, row::CellState},
     store::{
-        GroupRead, StoredRow,
+        GroupRead, Result, StoreError, StoredRow,
         statistics::{ColumnStatistics, Said, StatisticsQuery, Tally},
     },
 };
@@ -54,7 +53,7 @@ pub fn statistics(
         let keys = of_segments.iter().map(SegmentWalk::key).chain(of_memtables.iter().map(MemtableWalk::key));
         let Some(key) = keys.flatten().min() else { break };
         if entity % LOOK_EVERY == 0 && given_up.is_cancelled() {
-            return Err(Error::new(Kind::DeadlineExceeded, "nobody waits for these statistics any more"));
+            return Err(StoreError::DeadlineExceeded);
         }
         let mut heads = Vec::with_capacity(of_segments.len() + of_memtables.len());
         for walk in of_segments.iter_mut().filter(|walk| walk.key() == Some(key)) {

@@ -18,10 +18,9 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    error::{Error, Result},
     feature::{GroupId, GroupSchema, TenantId},
     store::{
-        Committed, Idempotency,
+        Committed, Idempotency, Result, StoreError,
         events::{Claim, Purpose, ReaderId},
     },
 };
@@ -72,7 +71,9 @@ impl<T> Coming<T> {
     fn wait(self) -> Result<T> {
         match self {
             Coming::Ready(it) => Ok(it),
-            Coming::Promised(it) => it.blocking_recv().map_err(|_| Error::internal("sorting a batch failed")),
+            Coming::Promised(it) => {
+                it.blocking_recv().map_err(|_| StoreError::defect("sorting a batch failed"))
+            }
         }
     }
 }

@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use larder::{
     app::{App, Storage},
     config::Config,
-    error::{Error, Result},
     feature::{GroupSchema, Timestamp},
-    store::{Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Snapshot, Views},
+    store::{
+        Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
+        StoreError, Views,
+    },
 };
 use serde_json::{Value, json};
 use std::{net::SocketAddr, sync::Arc};
@@ -39,7 +41,7 @@ impl Commits for HalfBroken {
 impl LatestReads for HalfBroken {
     async fn latest(&self, read: LatestRead<'_>) -> Result<Vec<EntityRows>> {
         match read.groups.len() == self.groups_broken {
-            true => Err(Error::unavailable("the disk is gone")),
+            true => Err(gone()),
             false => self.whole.latest(read).await,
         }
     }
@@ -49,10 +51,14 @@ impl LatestReads for HalfBroken {
 impl Views for HalfBroken {
     async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
         match groups.len() == self.groups_broken {
-            true => Err(Error::unavailable("the disk is gone")),
+            true => Err(gone()),
             false => self.whole.snapshot(groups).await,
         }
     }
+}
+
+fn gone() -> StoreError {
+    StoreError::unavailable("read the store", "the disk is gone")
 }
 
 async fn server() -> crate::support::TestApp {
@@ -87,10 +93,10 @@ async fn cells_that_could_not_be_read_say_so() {
     let ask = Ask::by_key(&features, &entities);
     let answer = app.grpc().await.get_online_features(ask.message()).await.unwrap().into_inner();
     let errors: Vec<_> =
-        answer.errors.iter().map(|error| (error.row, error.feature, error.reason.as_str())).collect();
-    assert_eq!(errors, [(0, 1, "the disk is gone"), (0, 2, "the disk is gone")]);
+        answer.errors.iter().map(|error| (error.row, error.feature, error.reason.clone())).collect();
+    assert_eq!(errors, [(0, 1, gone().to_string()), (0, 2, gone().to_string())]);
     let answer = app.rest().post("/api/v1/features/online", &ask.json()).await.json(200);
-    let expected = json!({"sector": "the disk is gone", "turnover": "the disk is gone"});
+    let expected = json!({"sector": gone().to_string(), "turnover": gone().to_string()});
     assert_eq!(answer["results"][0]["errors"], expected);
 }
 
@@ -102,6 +108,6 @@ async fn a_call_of_which_nothing_could_be_read_fails() {
         Ask::new(&["sector", "turnover"], &["m"]).as_of("2024-01-15T14:00:00Z"),
     ] {
         let refused = ask.refused(&app).await;
-        assert_eq!((refused.status, refused.message.as_str()), (503, "the disk is gone"));
+        assert_eq!((refused.status, refused.message), (503, gone().to_string()));
     }
 }

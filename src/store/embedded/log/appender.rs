@@ -5,7 +5,7 @@ use super::{
     partition::Partition,
     queue::{Append, Closing},
 };
-use crate::{error::Result, store::embedded::Shared};
+use crate::store::{Result, embedded::Shared};
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},

@@ -1,8 +1,8 @@
 //! Where volumes lie: a directory, or memory.
 
-use crate::{
-    error::Result,
-    store::embedded::{directory::create_private, storage_error},
+use crate::store::{
+    Result,
+    embedded::{directory::create_private, storage_error},
 };
 use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, StorageBackend, backends::FileBackend};
 use std::{

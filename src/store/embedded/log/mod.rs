@@ -31,8 +31,8 @@ use self::{
 };
 use super::{Options, Shared, blocking};
 use crate::{
-    error::{Error, Result},
     store::events::{FindRecords, Found, LogBounds, NewRecord, Place, Record, partition_of},
+    store::{Refusal, Result, StoreError},
 };
 use std::{
     collections::HashMap,
@@ -52,14 +52,14 @@ pub struct PartitionedLog {
     volumes: Volumes,
     partitions: Vec<Partition>,
     /// Of the last append.
-    failure: Mutex<Option<Error>>,
+    failure: Mutex<Option<StoreError>>,
 }
 
 impl PartitionedLog {
     pub fn open(files: Box<dyn VolumeFiles>, options: &Options) -> Result<Self> {
         let partitions = options.partitions;
         if !(1..=PARTITIONS_MAX).contains(&partitions) {
-            return Err(Error::refused(format!(
+            return Err(StoreError::Unusable(format!(
                 "an event log has 1 to {PARTITIONS_MAX} partitions, not {partitions}"
             )));
         }
@@ -79,7 +79,7 @@ impl PartitionedLog {
     }
 
     /// Why the last append failed, if it did.
-    pub fn failure(&self) -> Option<Error> {
+    pub fn failure(&self) -> Option<StoreError> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -135,10 +135,7 @@ impl PartitionedLog {
 
     fn partition(&self, partition: u32) -> Result<&Partition> {
         self.partitions.get(partition as usize).ok_or_else(|| {
-            Error::not_found(format!(
-                "the event log has no partition {partition}; it has {}, from 0",
-                self.partitions.len()
-            ))
+            StoreError::Refused(Refusal::NoPartition { partition, partitions: self.partitions() })
         })
     }
 }
@@ -173,9 +170,8 @@ pub async fn read(
         if bytes_left == 0 {
             break;
         }
-        blob.read(from, &mut bytes_left, &mut records).ok_or_else(|| {
-            Error::internal("a blob of the event log is damaged; restore the data directory from a backup")
-        })?;
+        blob.read(from, &mut bytes_left, &mut records)
+            .ok_or_else(|| StoreError::damaged("the event log", "a blob cannot be read"))?;
     }
     Ok(records)
 }

@@ -1,7 +1,7 @@
 //! Appends that wait for the log's thread, in the order in which they came.
 
 use super::blob::Piece;
-use crate::{error::Result, store::embedded::stopped};
+use crate::store::{Result, embedded::stopped};
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::Duration,

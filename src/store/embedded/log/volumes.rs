@@ -33,15 +33,13 @@ use super::{
     mark::Mark,
     tables::{self, Identity, Search, Volume},
 };
-use crate::{
-    error::Result,
-    store::{
-        embedded::{
-            engine::{Engine, ReadOnlyEngine},
-            storage_error,
-        },
-        events::{FindRecords, Found, LogBounds},
+use crate::store::{
+    Result,
+    embedded::{
+        engine::{Engine, ReadOnlyEngine},
+        storage_error,
     },
+    events::{FindRecords, Found, LogBounds},
 };
 use redb::ReadTransaction;
 use std::{

@@ -2,7 +2,6 @@
 
 use super::{End, State};
 use crate::{
-    error::{Error, Kind, Result},
     store::embedded::{
         engine::{Engine, ReadOnlyEngine, not_opened},
         log::{
@@ -12,6 +11,7 @@ use crate::{
         },
         storage_error,
     },
+    store::{Result, StoreError},
 };
 use redb::{Builder, Database, DatabaseError};
 use std::fmt;
@@ -180,15 +180,15 @@ fn newest_builder(files: &dyn VolumeFiles) -> Builder {
     builder(if files.durable() { CACHE_BYTES } else { SMALL_CACHE_BYTES })
 }
 
-fn foreign(path: impl fmt::Display) -> Error {
+fn foreign(path: impl fmt::Display) -> StoreError {
     refused(format!(
         "{path} is no volume of this event log, or not the one that it is named for; put back what belongs there, or \
          restore the whole data directory from a backup"
     ))
 }
 
-fn refused(message: String) -> Error {
-    Error::new(Kind::FailedPrecondition, message)
+fn refused(message: String) -> StoreError {
+    StoreError::Unusable(message)
 }
 
 impl End {
