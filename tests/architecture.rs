@@ -1,7 +1,7 @@
 //! The shape of the code, held by a test: imports run one way, and every dependency has one home.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -103,6 +103,32 @@ fn every_module_says_what_it_is() {
     assert!(silent.is_empty(), "no module documentation: {silent:?}");
 }
 
+/// The forms that values take, a file each: what a new dtype touches.
+const FORMS: [&str; 8] = [
+    "feature/columns.rs",
+    "feature/dtype.rs",
+    "feature/row.rs",
+    "feature/value.rs",
+    "wire/json/value.rs",
+    "wire/online/array.rs",
+    "wire/value.rs",
+    // Windows give some dtypes only: whether a new one is among them is decided here.
+    "window/layout.rs",
+];
+
+#[test]
+fn dtypes_are_told_apart_in_one_file_for_each_form() {
+    let lint = "#![deny(clippy::wildcard_enum_match_arm)]";
+    let is_test = |source: &Source| source.path.ends_with("tests.rs") || source.path.contains("/tests/");
+    let matching = sources().into_iter().filter(|source| source.matches_over_dtypes() && !is_test(source));
+    let matching: Vec<Source> = matching.collect();
+    let paths: BTreeSet<&str> = matching.iter().map(|source| &*source.path).collect();
+    assert_eq!(paths, BTreeSet::from(FORMS));
+    let lax: Vec<_> =
+        matching.iter().filter(|source| !source.code.contains(lint)).map(|source| &source.path).collect();
+    assert!(lax.is_empty(), "a `_` arm would take a new dtype in silence; add {lint} to {lax:?}");
+}
+
 /// A file below `src` without its comments and its tests.
 struct Source {
     /// Below `src`.
@@ -156,6 +182,27 @@ impl Source {
         .collect()
     }
 
+    /// Whether a dtype, or a value by its dtype, stands in a pattern: before `=>`, in `let` or in `matches!`.
+    fn matches_over_dtypes(&self) -> bool {
+        self.code.lines().any(|line| {
+            let pattern = match (line.split_once("=>"), line.split_once("let "), line.split_once("matches!("))
+            {
+                (Some((pattern, _)), ..) => pattern,
+                (_, Some((_, pattern)), _) => pattern.split(['=', ';']).next().unwrap_or_default(),
+                (.., Some((_, pattern))) => pattern,
+                _ => return false,
+            };
+            // `serde_json` has a `Value` of its own.
+            let value = if self.names("serde_json") { "ValueRef::" } else { "Value::" };
+            let names = ["Dtype::", "ValueRef::", value];
+            names.iter().flat_map(|name| pattern.match_indices(name)).any(|(at, name)| {
+                let before = pattern[..at].chars().next_back();
+                let variant = pattern[at + name.len()..].starts_with(|char: char| char.is_ascii_uppercase());
+                variant && before.is_none_or(|char| !char.is_alphanumeric() && char != ':')
+            })
+        })
+    }
+
     /// Whether the code names a crate: `name::`, not as the end of a longer word or path.
     fn names(&self, dependency: &str) -> bool {
         let path = format!("{dependency}::");
@@ -198,4 +245,16 @@ fn the_reader_of_imports_sees_them_all() {
     assert_eq!(source.module(), "feature");
     assert_eq!(source.used_modules(), ["error", "a", "d", "e"]);
     assert!(source.names("axum") && !source.names("xum"));
+    let matches = |code: &str| {
+        let path = "feature/x.rs".into();
+        Source { path, code: code.into(), starts_with_doc: true }.matches_over_dtypes()
+    };
+    for pattern in ["    Dtype::Int64 => 1,", "(2, Dtype::Bool) => 1", "if let Dtype::List(_) = dtype {"] {
+        assert!(matches(pattern), "{pattern}");
+    }
+    for other in
+        ["let dtype = Dtype::Int64;", "x => Dtype::Int64,", "proto::Dtype::Bool => 1", "let x: Dtype;"]
+    {
+        assert!(!matches(other), "{other}");
+    }
 }

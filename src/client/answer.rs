@@ -3,10 +3,11 @@
 use super::error;
 use crate::{
     error::Result,
-    feature::{Dtype, Timestamp, Value},
+    feature::{Timestamp, Value},
     wire::{
-        proto::{self, FeatureStatus, value::Kind},
-        value::{dtype_from, value_from},
+        online,
+        proto::{self, FeatureStatus},
+        value::dtype_from,
     },
 };
 
@@ -72,20 +73,5 @@ impl OnlineAnswer {
 }
 
 fn packed(feature: &proto::schema::Feature, row: &proto::Row) -> Option<Value> {
-    let slot = feature.slot as usize;
-    let dtype = dtype_from(feature.dtype).ok()?;
-    Some(match dtype {
-        Dtype::Bool => Value::Bool(*row.bools.get(slot)?),
-        Dtype::Int64 => Value::Int64(*row.int64s.get(slot)?),
-        Dtype::Float64 => Value::Float64(*row.float64s.get(slot)?),
-        Dtype::Float32 => Value::Float32(*row.float32s.get(slot)?),
-        Dtype::String => Value::String(row.strings.get(slot)?.clone()),
-        Dtype::Bytes => Value::Bytes(row.bytes_values.get(slot)?.clone()),
-        Dtype::Timestamp => Value::Timestamp(Timestamp::from_stored(*row.timestamps_us.get(slot)?)),
-        Dtype::Json => Value::Json(row.jsons.get(slot)?.clone()),
-        Dtype::List(_) => {
-            let list = proto::Value { kind: Some(Kind::ListValue(row.lists.get(slot)?.clone())) };
-            value_from(list, dtype).ok()??
-        }
-    })
+    online::get(row, dtype_from(feature.dtype).ok()?, feature.slot as usize)
 }

@@ -3,16 +3,19 @@
 //! A cell has three states and Arrow's null only tells two apart, so a column carries a second bitmap of the cells that
 //! were left out. A left-out cell is null in `values` as well.
 
-use super::{Cell, Dtype, Element, List, PackedRow, Timestamp, Value, row::CellState, row::RowPacker};
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use super::{Cell, Dtype, Element, List, PackedRow, Timestamp, ValueRef, row::CellState, row::RowPacker};
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryBuilder, BooleanBufferBuilder, BooleanBuilder, Float32Builder,
-        Float64Builder, Int64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder,
+        Float64Builder, Int64Builder, ListArray, NullBufferBuilder, StringBuilder,
+        TimestampMicrosecondBuilder,
     },
-    buffer::BooleanBuffer,
-    datatypes::{Float32Type, Float64Type, Int64Type, TimestampMicrosecondType},
+    buffer::{BooleanBuffer, OffsetBuffer},
+    datatypes::{Field, Float32Type, Float64Type, Int64Type, TimestampMicrosecondType},
 };
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// One column of a group over many rows.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ impl Column {
         match self.state(row) {
             CellState::LeftOut => Cell::LeftOut,
             CellState::Null => Cell::Null,
-            CellState::Value => Cell::Value(value_at(&self.values, row, dtype)),
+            CellState::Value => Cell::Value(value_at(&self.values, row, dtype).into_owned()),
         }
     }
 
@@ -60,26 +63,7 @@ impl Column {
         match self.state(row) {
             CellState::LeftOut => packer.push_left_out(),
             CellState::Null => packer.push_null(),
-            CellState::Value => match dtype {
-                Dtype::Bool => packer.push_slot(u64::from(self.values.as_boolean().value(row))),
-                Dtype::Int64 => packer.push_slot(self.values.as_primitive::<Int64Type>().value(row) as u64),
-                Dtype::Float64 => {
-                    packer.push_slot(self.values.as_primitive::<Float64Type>().value(row).to_bits());
-                }
-                Dtype::Float32 => {
-                    packer
-                        .push_slot(u64::from(self.values.as_primitive::<Float32Type>().value(row).to_bits()));
-                }
-                Dtype::Timestamp => {
-                    packer
-                        .push_slot(self.values.as_primitive::<TimestampMicrosecondType>().value(row) as u64);
-                }
-                Dtype::String | Dtype::Json => {
-                    packer.push_heap(self.values.as_string::<i32>().value(row).as_bytes());
-                }
-                Dtype::Bytes => packer.push_heap(self.values.as_binary::<i32>().value(row)),
-                Dtype::List(_) => packer.push(&Cell::Value(value_at(&self.values, row, dtype))),
-            },
+            CellState::Value => packer.push_value(value_at(&self.values, row, dtype)),
         }
     }
 }
@@ -93,19 +77,20 @@ pub fn pack_row(columns: &[Column], dtypes: &[Dtype], row: usize, packer: &mut R
 }
 
 /// The value at a row that is not null.
-pub fn value_at(values: &dyn Array, row: usize, dtype: Dtype) -> Value {
+#[inline]
+pub fn value_at(values: &dyn Array, row: usize, dtype: Dtype) -> ValueRef<'_> {
     match dtype {
-        Dtype::Bool => Value::Bool(values.as_boolean().value(row)),
-        Dtype::Int64 => Value::Int64(values.as_primitive::<Int64Type>().value(row)),
-        Dtype::Float64 => Value::Float64(values.as_primitive::<Float64Type>().value(row)),
-        Dtype::Float32 => Value::Float32(values.as_primitive::<Float32Type>().value(row)),
-        Dtype::Timestamp => Value::Timestamp(Timestamp::from_stored(
+        Dtype::Bool => ValueRef::Bool(values.as_boolean().value(row)),
+        Dtype::Int64 => ValueRef::Int64(values.as_primitive::<Int64Type>().value(row)),
+        Dtype::Float64 => ValueRef::Float64(values.as_primitive::<Float64Type>().value(row)),
+        Dtype::Float32 => ValueRef::Float32(values.as_primitive::<Float32Type>().value(row)),
+        Dtype::Timestamp => ValueRef::Timestamp(Timestamp::from_stored(
             values.as_primitive::<TimestampMicrosecondType>().value(row),
         )),
-        Dtype::String => Value::String(values.as_string::<i32>().value(row).to_owned()),
-        Dtype::Json => Value::Json(values.as_string::<i32>().value(row).to_owned()),
-        Dtype::Bytes => Value::Bytes(values.as_binary::<i32>().value(row).to_owned()),
-        Dtype::List(element) => Value::List(list_at(values, row, element)),
+        Dtype::String => ValueRef::String(values.as_string::<i32>().value(row)),
+        Dtype::Json => ValueRef::Json(values.as_string::<i32>().value(row)),
+        Dtype::Bytes => ValueRef::Bytes(values.as_binary::<i32>().value(row)),
+        Dtype::List(element) => ValueRef::List(Cow::Owned(list_at(values, row, element))),
     }
 }
 
@@ -144,13 +129,7 @@ enum Values {
     Text(StringBuilder),
     Bytes(BinaryBuilder),
     Timestamp(TimestampMicrosecondBuilder),
-    BoolList(ListBuilder<BooleanBuilder>),
-    Int64List(ListBuilder<Int64Builder>),
-    Float64List(ListBuilder<Float64Builder>),
-    Float32List(ListBuilder<Float32Builder>),
-    StringList(ListBuilder<StringBuilder>),
-    BytesList(ListBuilder<BinaryBuilder>),
-    TimestampList(ListBuilder<TimestampMicrosecondBuilder>),
+    List(Box<Lists>),
 }
 
 /// Runs one body on whichever builder there is.
@@ -164,36 +143,14 @@ macro_rules! each {
             Values::Text($builder) => $body,
             Values::Bytes($builder) => $body,
             Values::Timestamp($builder) => $body,
-            Values::BoolList($builder) => $body,
-            Values::Int64List($builder) => $body,
-            Values::Float64List($builder) => $body,
-            Values::Float32List($builder) => $body,
-            Values::StringList($builder) => $body,
-            Values::BytesList($builder) => $body,
-            Values::TimestampList($builder) => $body,
+            Values::List($builder) => $body,
         }
     };
 }
 
 impl ColumnBuilder {
     pub fn new(dtype: Dtype, rows: usize) -> Self {
-        let timestamps = |rows| TimestampMicrosecondBuilder::with_capacity(rows).with_timezone("UTC");
-        let values = match dtype {
-            Dtype::Bool => Values::Bool(BooleanBuilder::with_capacity(rows)),
-            Dtype::Int64 => Values::Int64(Int64Builder::with_capacity(rows)),
-            Dtype::Float64 => Values::Float64(Float64Builder::with_capacity(rows)),
-            Dtype::Float32 => Values::Float32(Float32Builder::with_capacity(rows)),
-            Dtype::String | Dtype::Json => Values::Text(StringBuilder::with_capacity(rows, 16 * rows)),
-            Dtype::Bytes => Values::Bytes(BinaryBuilder::with_capacity(rows, 16 * rows)),
-            Dtype::Timestamp => Values::Timestamp(timestamps(rows)),
-            Dtype::List(Element::Bool) => Values::BoolList(ListBuilder::new(BooleanBuilder::new())),
-            Dtype::List(Element::Int64) => Values::Int64List(ListBuilder::new(Int64Builder::new())),
-            Dtype::List(Element::Float64) => Values::Float64List(ListBuilder::new(Float64Builder::new())),
-            Dtype::List(Element::Float32) => Values::Float32List(ListBuilder::new(Float32Builder::new())),
-            Dtype::List(Element::String) => Values::StringList(ListBuilder::new(StringBuilder::new())),
-            Dtype::List(Element::Bytes) => Values::BytesList(ListBuilder::new(BinaryBuilder::new())),
-            Dtype::List(Element::Timestamp) => Values::TimestampList(ListBuilder::new(timestamps(0))),
-        };
+        let values = Values::new(dtype, rows);
         Self { dtype, values, left_out: BooleanBufferBuilder::new(rows), any_left_out: false }
     }
 
@@ -211,26 +168,7 @@ impl ColumnBuilder {
         match row.state(column) {
             CellState::LeftOut => self.push_left_out(),
             CellState::Null => self.push_null(),
-            CellState::Value => {
-                self.left_out.append(false);
-                let slot = row.slot(column);
-                match &mut self.values {
-                    Values::Bool(b) => b.append_value(slot[0] != 0),
-                    Values::Int64(b) => b.append_value(i64::from_le_bytes(slot)),
-                    Values::Float64(b) => b.append_value(f64::from_le_bytes(slot)),
-                    Values::Float32(b) => {
-                        b.append_value(f32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]]));
-                    }
-                    Values::Timestamp(b) => b.append_value(i64::from_le_bytes(slot)),
-                    Values::Text(b) => b.append_value(row.text(column)),
-                    Values::Bytes(b) => b.append_value(row.heap(column)),
-                    _ => {
-                        if let Cell::Value(value) = row.cell(column, self.dtype) {
-                            self.append(&value);
-                        }
-                    }
-                }
-            }
+            CellState::Value => self.push_value(row.value(column, self.dtype)),
         }
     }
 
@@ -245,48 +183,115 @@ impl ColumnBuilder {
         each!(&mut self.values, b => b.append_null());
     }
 
-    pub fn push_value(&mut self, value: &Value) {
+    #[inline]
+    pub fn push_value<'a>(&mut self, value: impl Into<ValueRef<'a>>) {
         self.left_out.append(false);
-        self.append(value);
-    }
-
-    fn append(&mut self, value: &Value) {
-        match (&mut self.values, value) {
-            (Values::Bool(b), Value::Bool(v)) => b.append_value(*v),
-            (Values::Int64(b), Value::Int64(v)) => b.append_value(*v),
-            (Values::Float64(b), Value::Float64(v)) => b.append_value(*v),
-            (Values::Float32(b), Value::Float32(v)) => b.append_value(*v),
-            (Values::Text(b), Value::String(v) | Value::Json(v)) => b.append_value(v),
-            (Values::Bytes(b), Value::Bytes(v)) => b.append_value(v),
-            (Values::Timestamp(b), Value::Timestamp(v)) => b.append_value(v.micros()),
-            (Values::BoolList(b), Value::List(List::Bool(v))) => b.append_value(v.iter().copied()),
-            (Values::Int64List(b), Value::List(List::Int64(v))) => b.append_value(v.iter().copied()),
-            (Values::Float64List(b), Value::List(List::Float64(v))) => b.append_value(v.iter().copied()),
-            (Values::Float32List(b), Value::List(List::Float32(v))) => b.append_value(v.iter().copied()),
-            (Values::StringList(b), Value::List(List::String(v))) => {
-                b.append_value(v.iter().map(Option::as_ref))
-            }
-            (Values::BytesList(b), Value::List(List::Bytes(v))) => {
-                b.append_value(v.iter().map(Option::as_ref))
-            }
-            (Values::TimestampList(b), Value::List(List::Timestamp(v))) => {
-                b.append_value(v.iter().map(|t| t.map(Timestamp::micros)));
-            }
-            (_, value) => unreachable!("a {} in a column of {}", value.dtype(), self.dtype),
-        }
+        self.values.append(value.into());
     }
 
     pub fn finish(&mut self) -> Column {
         let left_out = self.left_out.finish();
-        let values: ArrayRef = each!(&mut self.values, b => Arc::new(b.finish()));
+        let values = self.values.finish();
         Column { values, left_out: std::mem::take(&mut self.any_left_out).then_some(left_out) }
+    }
+}
+
+impl Values {
+    fn new(dtype: Dtype, rows: usize) -> Self {
+        match dtype {
+            Dtype::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
+            Dtype::Int64 => Self::Int64(Int64Builder::with_capacity(rows)),
+            Dtype::Float64 => Self::Float64(Float64Builder::with_capacity(rows)),
+            Dtype::Float32 => Self::Float32(Float32Builder::with_capacity(rows)),
+            Dtype::String | Dtype::Json => Self::Text(StringBuilder::with_capacity(rows, 16 * rows)),
+            Dtype::Bytes => Self::Bytes(BinaryBuilder::with_capacity(rows, 16 * rows)),
+            Dtype::Timestamp => {
+                Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone("UTC"))
+            }
+            Dtype::List(element) => Self::List(Box::new(Lists::new(element, rows))),
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, value: ValueRef<'_>) {
+        match (self, value) {
+            (Self::Bool(b), ValueRef::Bool(v)) => b.append_value(v),
+            (Self::Int64(b), ValueRef::Int64(v)) => b.append_value(v),
+            (Self::Float64(b), ValueRef::Float64(v)) => b.append_value(v),
+            (Self::Float32(b), ValueRef::Float32(v)) => b.append_value(v),
+            (Self::Text(b), ValueRef::String(v) | ValueRef::Json(v)) => b.append_value(v),
+            (Self::Bytes(b), ValueRef::Bytes(v)) => b.append_value(v),
+            (Self::Timestamp(b), ValueRef::Timestamp(v)) => b.append_value(v.micros()),
+            (Self::List(lists), ValueRef::List(list)) => lists.append(&list),
+            (_, value) => unreachable!("{value:?} in a column of another dtype"),
+        }
+    }
+
+    fn append_list(&mut self, list: &List) {
+        match (self, list) {
+            (Self::Bool(b), List::Bool(v)) => b.extend(v.iter().copied()),
+            (Self::Int64(b), List::Int64(v)) => b.extend(v.iter().copied()),
+            (Self::Float64(b), List::Float64(v)) => b.extend(v.iter().copied()),
+            (Self::Float32(b), List::Float32(v)) => b.extend(v.iter().copied()),
+            (Self::Text(b), List::String(v)) => b.extend(v.iter().map(Option::as_ref)),
+            (Self::Bytes(b), List::Bytes(v)) => b.extend(v.iter().map(Option::as_ref)),
+            (Self::Timestamp(b), List::Timestamp(v)) => b.extend(v.iter().map(|t| t.map(Timestamp::micros))),
+            (_, list) => unreachable!("a list of {} in a column of another dtype", list.element().dtype()),
+        }
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        each!(self, b => Arc::new(b.finish()))
+    }
+}
+
+/// A column of lists: all their elements one after another, and how many each has.
+struct Lists {
+    element: Element,
+    items: Values,
+    /// Where each list ends.
+    ends: Vec<i32>,
+    nulls: NullBufferBuilder,
+}
+
+impl Lists {
+    fn new(element: Element, rows: usize) -> Self {
+        Self {
+            element,
+            items: Values::new(element.dtype(), 0),
+            ends: Vec::with_capacity(rows),
+            nulls: NullBufferBuilder::new(rows),
+        }
+    }
+
+    fn append(&mut self, list: &List) {
+        self.items.append_list(list);
+        self.end(list.len());
+        self.nulls.append_non_null();
+    }
+
+    fn append_null(&mut self) {
+        self.end(0);
+        self.nulls.append_null();
+    }
+
+    fn end(&mut self, len: usize) {
+        let end = self.ends.last().copied().unwrap_or_default() as usize + len;
+        self.ends.push(i32::try_from(end).expect("a column has at most 2³¹ elements"));
+    }
+
+    fn finish(&mut self) -> ListArray {
+        let item = Arc::new(Field::new_list_field(self.element.dtype().arrow(), true));
+        let ends = std::mem::take(&mut self.ends);
+        let offsets = OffsetBuffer::new(std::iter::once(0).chain(ends).collect());
+        ListArray::new(item, offsets, self.items.finish(), self.nulls.finish())
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::feature::row;
+    use crate::feature::{Value, row};
     use proptest::{collection::vec, option, prelude::*};
 
     /// Any value of a dtype, in the ranges that rows may hold.

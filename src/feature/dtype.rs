@@ -1,4 +1,6 @@
-//! The types that a feature can have.
+//! The types that a feature can have, and their Arrow types.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use serde::{Deserialize, Serialize};
@@ -84,6 +86,64 @@ impl Dtype {
             Dtype::List(Element::String) => "list<string>",
             Dtype::List(Element::Bytes) => "list<bytes>",
             Dtype::List(Element::Timestamp) => "list<timestamp>",
+        }
+    }
+
+    /// What a list holds.
+    pub fn element(self) -> Option<Element> {
+        match self {
+            Dtype::List(element) => Some(element),
+            Dtype::Bool
+            | Dtype::Int64
+            | Dtype::Float64
+            | Dtype::Float32
+            | Dtype::String
+            | Dtype::Bytes
+            | Dtype::Timestamp
+            | Dtype::Json => None,
+        }
+    }
+
+    /// Bytes of a value in a column, where all of them take the same.
+    pub fn width(self) -> Option<usize> {
+        match self {
+            Dtype::Bool => Some(1),
+            Dtype::Float32 => Some(4),
+            Dtype::Int64 | Dtype::Float64 | Dtype::Timestamp => Some(8),
+            Dtype::String | Dtype::Bytes | Dtype::Json | Dtype::List(_) => None,
+        }
+    }
+
+    /// Whether its values have a least, a greatest and a mean.
+    pub fn is_number(self) -> bool {
+        match self {
+            Dtype::Int64 | Dtype::Float64 | Dtype::Float32 => true,
+            Dtype::Bool | Dtype::String | Dtype::Bytes | Dtype::Timestamp | Dtype::Json | Dtype::List(_) => {
+                false
+            }
+        }
+    }
+
+    /// Whether a column of this Arrow type can be cast to this dtype's own without loss, or with an error where a value
+    /// does not fit.
+    pub fn takes(self, column: &DataType) -> bool {
+        use DataType::*;
+        let bytes = matches!(column, Binary | LargeBinary | BinaryView | FixedSizeBinary(_));
+        let text = matches!(column, Utf8 | LargeUtf8 | Utf8View);
+        if *column == Null {
+            return true;
+        }
+        match self {
+            Dtype::Bool => *column == Boolean,
+            Dtype::Int64 => column.is_integer(),
+            Dtype::Float64 | Dtype::Float32 => column.is_integer() || column.is_floating(),
+            Dtype::String | Dtype::Json => text,
+            Dtype::Bytes => bytes,
+            Dtype::Timestamp => matches!(column, Timestamp(_, Some(_))),
+            Dtype::List(element) => {
+                matches!(column, List(item) | LargeList(item) | FixedSizeList(item, _)
+                    if element.dtype().takes(item.data_type()))
+            }
         }
     }
 

@@ -20,5 +20,5 @@ pub use dtype::{Dtype, Element};
 pub use row::PackedRow;
 pub use status::{AgeLimit, CellStatus};
 pub use time::{Duration, Round, Timestamp};
-pub use value::{Cell, List, Value};
+pub use value::{Cell, List, Value, ValueRef};
 pub use window::{Window, WindowFunction, WindowStart};

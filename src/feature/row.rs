@@ -9,7 +9,10 @@
 //! = null), then the elements: fixed width, or length (u32) and bytes. Equal rows have equal bytes. A row written
 //! before a column was added has fewer columns: the missing ones are left out.
 
-use super::{Cell, Dtype, Element, List, Timestamp, Value};
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use super::{Cell, Dtype, Element, List, Timestamp, ValueRef};
+use std::borrow::Cow;
 
 const FORMAT: u8 = 1;
 const HAS_STATES: u8 = 1;
@@ -103,22 +106,24 @@ impl<'a> PackedRow<'a> {
         match self.state(column) {
             CellState::LeftOut => Cell::LeftOut,
             CellState::Null => Cell::Null,
-            CellState::Value => Cell::Value(self.value(column, dtype)),
+            CellState::Value => Cell::Value(self.value(column, dtype).into_owned()),
         }
     }
 
-    fn value(self, column: usize, dtype: Dtype) -> Value {
+    /// The value of a cell that holds one.
+    #[inline]
+    pub fn value(self, column: usize, dtype: Dtype) -> ValueRef<'a> {
         let slot = self.slot(column);
         match dtype {
-            Dtype::Bool => Value::Bool(slot[0] != 0),
-            Dtype::Int64 => Value::Int64(i64::from_le_bytes(slot)),
-            Dtype::Float64 => Value::Float64(f64::from_le_bytes(slot)),
-            Dtype::Float32 => Value::Float32(f32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]])),
-            Dtype::Timestamp => Value::Timestamp(Timestamp::from_stored(i64::from_le_bytes(slot))),
-            Dtype::String => Value::String(self.text(column).to_owned()),
-            Dtype::Json => Value::Json(self.text(column).to_owned()),
-            Dtype::Bytes => Value::Bytes(self.heap(column).to_owned()),
-            Dtype::List(element) => Value::List(unpack_list(self.heap(column), element)),
+            Dtype::Bool => ValueRef::Bool(slot[0] != 0),
+            Dtype::Int64 => ValueRef::Int64(i64::from_le_bytes(slot)),
+            Dtype::Float64 => ValueRef::Float64(f64::from_le_bytes(slot)),
+            Dtype::Float32 => ValueRef::Float32(f32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]])),
+            Dtype::Timestamp => ValueRef::Timestamp(Timestamp::from_stored(i64::from_le_bytes(slot))),
+            Dtype::String => ValueRef::String(self.text(column)),
+            Dtype::Json => ValueRef::Json(self.text(column)),
+            Dtype::Bytes => ValueRef::Bytes(self.heap(column)),
+            Dtype::List(element) => ValueRef::List(Cow::Owned(unpack_list(self.heap(column), element))),
         }
     }
 }
@@ -177,20 +182,25 @@ impl RowPacker {
         match cell {
             Cell::LeftOut => self.push_left_out(),
             Cell::Null => self.push_null(),
-            Cell::Value(value) => match value {
-                Value::Bool(v) => self.push_slot(u64::from(*v)),
-                Value::Int64(v) => self.push_slot(*v as u64),
-                Value::Float64(v) => self.push_slot(v.to_bits()),
-                Value::Float32(v) => self.push_slot(u64::from(v.to_bits())),
-                Value::Timestamp(v) => self.push_slot(v.micros() as u64),
-                Value::String(text) | Value::Json(text) => self.push_heap(text.as_bytes()),
-                Value::Bytes(bytes) => self.push_heap(bytes),
-                Value::List(list) => {
-                    let start = self.heap.len();
-                    pack_list(list, &mut self.heap);
-                    self.push_heap_from(start);
-                }
-            },
+            Cell::Value(value) => self.push_value(value.into()),
+        }
+    }
+
+    #[inline]
+    pub fn push_value(&mut self, value: ValueRef<'_>) {
+        match value {
+            ValueRef::Bool(v) => self.push_slot(u64::from(v)),
+            ValueRef::Int64(v) => self.push_slot(v as u64),
+            ValueRef::Float64(v) => self.push_slot(v.to_bits()),
+            ValueRef::Float32(v) => self.push_slot(u64::from(v.to_bits())),
+            ValueRef::Timestamp(v) => self.push_slot(v.micros() as u64),
+            ValueRef::String(text) | ValueRef::Json(text) => self.push_heap(text.as_bytes()),
+            ValueRef::Bytes(bytes) => self.push_heap(bytes),
+            ValueRef::List(list) => {
+                let start = self.heap.len();
+                pack_list(&list, &mut self.heap);
+                self.push_heap_from(start);
+            }
         }
     }
 
@@ -208,13 +218,13 @@ impl RowPacker {
     }
 
     /// A scalar by its bits, widened with zeros.
-    pub fn push_slot(&mut self, bits: u64) {
+    fn push_slot(&mut self, bits: u64) {
         self.states.push(CellState::Value as u8);
         self.slots.extend_from_slice(&bits.to_le_bytes());
     }
 
     /// Text or bytes.
-    pub fn push_heap(&mut self, bytes: &[u8]) {
+    fn push_heap(&mut self, bytes: &[u8]) {
         let start = self.heap.len();
         self.heap.extend_from_slice(bytes);
         self.push_heap_from(start);

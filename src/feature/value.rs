@@ -1,7 +1,13 @@
-//! Values, and the three states of a cell.
+//! Values, owned and where they lie, and the three states of a cell.
+//!
+//! A form (packed rows, Arrow columns, JSON, protobuf) is read into a [`ValueRef`] in one place and written from one in
+//! one place, so that a new dtype is an arm or two in the file of each form.
+
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use super::{Dtype, Element, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// Longest string, bytes or json value, in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -21,6 +27,21 @@ pub enum Value {
     /// Canonical JSON text (see `feature::json`).
     Json(String),
     List(List),
+}
+
+/// A value where it lies: in a row, a column or a [`Value`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum ValueRef<'a> {
+    Bool(bool),
+    Int64(i64),
+    Float64(f64),
+    Float32(f32),
+    String(&'a str),
+    Bytes(&'a [u8]),
+    Timestamp(Timestamp),
+    /// Canonical JSON text.
+    Json(&'a str),
+    List(Cow<'a, List>),
 }
 
 /// A list of one element type; elements may be null.
@@ -84,7 +105,15 @@ impl Value {
             Value::List(List::Float32(list)) => {
                 list.iter_mut().flatten().fold(true, |all, v| finite32(v) & all)
             }
-            _ => true,
+            Value::List(
+                List::Bool(_) | List::Int64(_) | List::String(_) | List::Bytes(_) | List::Timestamp(_),
+            )
+            | Value::Bool(_)
+            | Value::Int64(_)
+            | Value::String(_)
+            | Value::Bytes(_)
+            | Value::Timestamp(_)
+            | Value::Json(_) => true,
         };
         if !finite && !allow_non_finite {
             return Err(
@@ -111,12 +140,91 @@ impl Value {
                     List::Bytes(items) => {
                         items.iter().flatten().try_for_each(|item| text_fits(item.len()))?
                     }
-                    _ => {}
+                    List::Bool(_)
+                    | List::Int64(_)
+                    | List::Float64(_)
+                    | List::Float32(_)
+                    | List::Timestamp(_) => {}
                 }
             }
-            _ => {}
+            Value::Bool(_)
+            | Value::Int64(_)
+            | Value::Float64(_)
+            | Value::Float32(_)
+            | Value::Timestamp(_) => {}
         }
         Ok(self)
+    }
+}
+
+impl<'a> From<&'a Value> for ValueRef<'a> {
+    fn from(value: &'a Value) -> Self {
+        match value {
+            Value::Bool(v) => Self::Bool(*v),
+            Value::Int64(v) => Self::Int64(*v),
+            Value::Float64(v) => Self::Float64(*v),
+            Value::Float32(v) => Self::Float32(*v),
+            Value::String(v) => Self::String(v),
+            Value::Bytes(v) => Self::Bytes(v),
+            Value::Timestamp(v) => Self::Timestamp(*v),
+            Value::Json(v) => Self::Json(v),
+            Value::List(v) => Self::List(Cow::Borrowed(v)),
+        }
+    }
+}
+
+impl ValueRef<'_> {
+    pub fn into_owned(self) -> Value {
+        match self {
+            Self::Bool(v) => Value::Bool(v),
+            Self::Int64(v) => Value::Int64(v),
+            Self::Float64(v) => Value::Float64(v),
+            Self::Float32(v) => Value::Float32(v),
+            Self::String(v) => Value::String(v.to_owned()),
+            Self::Bytes(v) => Value::Bytes(v.to_owned()),
+            Self::Timestamp(v) => Value::Timestamp(v),
+            Self::Json(v) => Value::Json(v.to_owned()),
+            Self::List(v) => Value::List(v.into_owned()),
+        }
+    }
+
+    /// A number as the nearest double; `None` = of no dtype of numbers.
+    pub fn number(&self) -> Option<f64> {
+        match self {
+            Self::Int64(v) => Some(*v as f64),
+            Self::Float64(v) => Some(*v),
+            Self::Float32(v) => Some((*v).into()),
+            Self::Bool(_)
+            | Self::String(_)
+            | Self::Bytes(_)
+            | Self::Timestamp(_)
+            | Self::Json(_)
+            | Self::List(_) => None,
+        }
+    }
+
+    /// Text that goes as it is, without quotes.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::String(text) | Self::Json(text) => Some(text),
+            Self::Bool(_)
+            | Self::Int64(_)
+            | Self::Float64(_)
+            | Self::Float32(_)
+            | Self::Bytes(_)
+            | Self::Timestamp(_)
+            | Self::List(_) => None,
+        }
+    }
+
+    /// What the value counts for in the limit on rows: its own bytes.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Bool(_) | Self::Int64(_) | Self::Float64(_) | Self::Float32(_) | Self::Timestamp(_) => 8,
+            Self::String(text) | Self::Json(text) => text.len(),
+            Self::Bytes(bytes) => bytes.len(),
+            Self::List(list) => list.size(),
+        }
     }
 }
 
@@ -158,5 +266,15 @@ impl List {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            List::Bool(items) => items.len(),
+            List::Float32(items) => 4 * items.len(),
+            List::String(items) => items.iter().map(|item| 4 + item.as_ref().map_or(0, String::len)).sum(),
+            List::Bytes(items) => items.iter().map(|item| 4 + item.as_ref().map_or(0, Vec::len)).sum(),
+            List::Int64(_) | List::Float64(_) | List::Timestamp(_) => 8 * self.len(),
+        }
     }
 }

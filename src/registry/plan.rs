@@ -6,7 +6,7 @@ use super::catalogue::Catalogue;
 use crate::{
     error::{Error, Kind, Result},
     feature::{
-        AgeLimit, Dtype, Element, GroupSchema,
+        AgeLimit, Dtype, GroupSchema,
         definition::{EntityTypeId, Feature},
     },
 };
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use std::{
     any::Any,
     borrow::Cow,
-    fmt,
+    fmt, mem,
     sync::{Arc, OnceLock},
 };
 
@@ -158,18 +158,15 @@ impl Plan {
             derived: Derived::default(),
         };
         let mut seen = HashSet::new();
-        let mut slots: HashMap<Dtype, u32> = HashMap::new();
+        let mut slots: HashMap<mem::Discriminant<Dtype>, u32> = HashMap::new();
         for (position, (name, feature)) in named.into_iter().enumerate() {
             let reference = feature.full_ref().to_string();
             if !seen.insert(feature.id) {
                 let message = format!("{name:?} asks for {reference} a second time; name each feature once");
                 return Err(Error::invalid(format!("features[{position}]"), message));
             }
-            let array = match feature.dtype {
-                Dtype::List(_) => Dtype::List(Element::Bool),
-                dtype => dtype,
-            };
-            let slot = slots.entry(array).or_default();
+            // Whatever they hold, lists share an array.
+            let slot = slots.entry(mem::discriminant(&feature.dtype)).or_default();
             let age_limit = AgeLimit::new(feature.describing.ttl);
             let group = plan.group_position(catalogue, &feature);
             let in_group = &mut plan.groups[group];

@@ -1,5 +1,7 @@
 //! Which words a pane keeps of each entity, and which of them a column needs.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use super::WindowFeature;
 use crate::{
     event::FieldValue,
@@ -40,7 +42,9 @@ impl Class {
             Dtype::Int64 => Class::Int,
             Dtype::String => Class::Text,
             Dtype::Bool => Class::Bool,
-            _ => Class::Float,
+            Dtype::Float64 => Class::Float,
+            // No function gives these (`WindowFunction::dtypes`).
+            Dtype::Float32 | Dtype::Bytes | Dtype::Timestamp | Dtype::Json | Dtype::List(_) => Class::Float,
         }
     }
 }
@@ -216,7 +220,11 @@ pub fn class(feature: &WindowFeature) -> Option<Class> {
         | WindowFunction::Stddev
         | WindowFunction::Variance
         | WindowFunction::Percentile { .. } => Some(Class::Float),
-        _ => Some(Class::of(feature.dtype)),
+        WindowFunction::Sum
+        | WindowFunction::Min
+        | WindowFunction::Max
+        | WindowFunction::First
+        | WindowFunction::Last => Some(Class::of(feature.dtype)),
     }
 }
 

@@ -1,10 +1,14 @@
 //! Values, dtypes and times of the contract, to the vocabulary and back.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
 use super::proto::{self, value::Kind};
 use crate::{
     error::{Error, Result},
-    feature::{Dtype, Duration, Element, List, Round, Timestamp, Value, json::canonical},
+    feature::{Dtype, Duration, Element, List, Round, Timestamp, Value, ValueRef, json::canonical},
+    proto::fields::{Field, malformed, take_field},
 };
+use prost::Message;
 
 /// A value for a feature of this dtype; `None` is null. Finiteness and sizes are for [`Value::checked`] to judge.
 pub fn value_from(value: proto::Value, dtype: Dtype) -> Result<Option<Value>, String> {
@@ -33,29 +37,84 @@ pub fn value_from(value: proto::Value, dtype: Dtype) -> Result<Option<Value>, St
     Ok(Some(given))
 }
 
+/// As [`value_from`], out of an encoded `Value`: nearly always a scalar of the right type that is its only field, which
+/// is read in place.
+pub fn read_value(value: &[u8], dtype: Dtype) -> Result<Option<Value>> {
+    match read_scalar(value, dtype)? {
+        Some(value) => Ok(Some(value)),
+        None => {
+            let value = <proto::Value as Message>::decode(value).map_err(malformed)?;
+            value_from(value, dtype).map_err(Error::refused)
+        }
+    }
+}
+
+/// `None` = look closer.
+fn read_scalar(mut value: &[u8], dtype: Dtype) -> Result<Option<Value>> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let field = take_field(&mut value)?;
+    if !value.is_empty() {
+        return Ok(None);
+    }
+    Ok(match (field, dtype) {
+        ((2, Field::Varint(v)), Dtype::Bool) => Some(Value::Bool(v != 0)),
+        ((3, Field::Varint(v)), Dtype::Int64) => Some(Value::Int64(v as i64)),
+        ((4, Field::Fixed64(v)), Dtype::Float64) => Some(Value::Float64(f64::from_bits(v))),
+        ((5, Field::Fixed32(v)), Dtype::Float32) => Some(Value::Float32(f32::from_bits(v))),
+        ((6, Field::Bytes(v)), Dtype::String) => {
+            let text = std::str::from_utf8(v).map_err(|_| Error::refused("this is not valid UTF-8"))?;
+            Some(Value::String(text.to_owned()))
+        }
+        ((7, Field::Bytes(v)), Dtype::Bytes) => Some(Value::Bytes(v.to_vec())),
+        _ => None,
+    })
+}
+
+/// The dtype that a value shows by itself; null and an empty list show none.
+pub fn own_dtype(value: &proto::Value) -> Option<Dtype> {
+    Some(match value.kind.as_ref()? {
+        Kind::NullValue(_) => return None,
+        Kind::BoolValue(_) => Dtype::Bool,
+        Kind::Int64Value(_) => Dtype::Int64,
+        Kind::Float64Value(_) => Dtype::Float64,
+        Kind::Float32Value(_) => Dtype::Float32,
+        Kind::StringValue(_) => Dtype::String,
+        Kind::BytesValue(_) => Dtype::Bytes,
+        Kind::TimestampValue(_) => Dtype::Timestamp,
+        Kind::JsonValue(_) => Dtype::Json,
+        Kind::ListValue(list) => Dtype::List(lens(list).into_iter().find(|(_, len)| *len > 0)?.0),
+    })
+}
+
 /// A value as the contract has it; `None` is null.
 pub fn value_to(value: Option<&Value>) -> proto::Value {
+    match value {
+        None => proto::Value { kind: Some(Kind::NullValue(true)) },
+        Some(value) => value_ref_to(value.into()),
+    }
+}
+
+/// A value that lies somewhere else.
+pub fn value_ref_to(value: ValueRef<'_>) -> proto::Value {
     let kind = match value {
-        None => Kind::NullValue(true),
-        Some(Value::Bool(v)) => Kind::BoolValue(*v),
-        Some(Value::Int64(v)) => Kind::Int64Value(*v),
-        Some(Value::Float64(v)) => Kind::Float64Value(*v),
-        Some(Value::Float32(v)) => Kind::Float32Value(*v),
-        Some(Value::String(v)) => Kind::StringValue(v.clone()),
-        Some(Value::Bytes(v)) => Kind::BytesValue(v.clone()),
-        Some(Value::Timestamp(v)) => Kind::TimestampValue(timestamp_to(*v)),
-        Some(Value::Json(v)) => Kind::JsonValue(v.clone()),
-        Some(Value::List(v)) => Kind::ListValue(list_to(v)),
+        ValueRef::Bool(v) => Kind::BoolValue(v),
+        ValueRef::Int64(v) => Kind::Int64Value(v),
+        ValueRef::Float64(v) => Kind::Float64Value(v),
+        ValueRef::Float32(v) => Kind::Float32Value(v),
+        ValueRef::String(v) => Kind::StringValue(v.to_owned()),
+        ValueRef::Bytes(v) => Kind::BytesValue(v.to_owned()),
+        ValueRef::Timestamp(v) => Kind::TimestampValue(timestamp_to(v)),
+        ValueRef::Json(v) => Kind::JsonValue(v.to_owned()),
+        ValueRef::List(v) => Kind::ListValue(list_to(&v)),
     };
     proto::Value { kind: Some(kind) }
 }
 
-fn list_from(list: proto::List, element: Element) -> Result<List, String> {
-    let nulls = &list.null_positions;
-    if !nulls.is_sorted_by(|a, b| a < b) {
-        return Err("null_positions must ascend".into());
-    }
-    let arrays = [
+/// How many elements of each type a list holds.
+fn lens(list: &proto::List) -> [(Element, usize); 7] {
+    [
         (Element::Bool, list.bools.len()),
         (Element::Int64, list.int64s.len()),
         (Element::Float64, list.float64s.len()),
@@ -63,7 +122,16 @@ fn list_from(list: proto::List, element: Element) -> Result<List, String> {
         (Element::String, list.strings.len()),
         (Element::Bytes, list.bytes_values.len()),
         (Element::Timestamp, list.timestamps_us.len()),
-    ];
+    ]
+}
+
+/// A list of the contract whose elements must be of this type.
+pub fn list_from(list: proto::List, element: Element) -> Result<List, String> {
+    let nulls = &list.null_positions;
+    if !nulls.is_sorted_by(|a, b| a < b) {
+        return Err("null_positions must ascend".into());
+    }
+    let arrays = lens(&list);
     for (given, len) in arrays {
         if given != element && len > 0 {
             let (given, wanted) = (given.dtype(), element.dtype());

@@ -193,7 +193,7 @@ pub(in crate::cli) fn texts(batch: &RecordBatch) -> Result<Vec<Vec<String>>> {
     let columns = shown(batch).map_err(|error| Error::new(Kind::InvalidArgument, error.to_string()))?;
     let field = |(column, dtype): &(ArrayRef, Dtype), row: usize| match column.is_null(row) {
         true => String::new(),
-        false => value::text(&value_at(column, row, *dtype)),
+        false => value::text(&value_at(column, row, *dtype).into_owned()),
     };
     let rows = (0..batch.num_rows()).map(|row| columns.iter().map(|column| field(column, row)).collect());
     Ok(rows.collect())

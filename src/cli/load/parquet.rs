@@ -4,7 +4,7 @@ use super::source::{Shape, SourceRow, columns};
 use crate::{
     cli::file,
     error::{Error, Result},
-    feature::{Dtype, Element, Timestamp, columns::value_at},
+    feature::{Dtype, Timestamp, columns::value_at},
 };
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
@@ -108,7 +108,7 @@ impl<S: Shape> ParquetSource<S> {
             match cell {
                 Cell::Ignored => {}
                 Cell::Value(dtype) => {
-                    let value = valid.then(|| value_at(column, row, *dtype));
+                    let value = valid.then(|| value_at(column, row, *dtype).into_owned());
                     self.shape.put_value(&mut out, name, role, value);
                 }
                 Cell::Time => {
@@ -132,31 +132,7 @@ pub(in crate::cli) fn is_text(have: &DataType) -> bool {
 
 /// Reads values of this dtype where no lossy cast is needed for that.
 pub(in crate::cli) fn value_cell(dtype: Dtype, have: &DataType) -> Option<Cell> {
-    let list = |element: Element| match have {
-        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
-            value_cell(element.dtype(), field.data_type()).is_some()
-        }
-        _ => false,
-    };
-    let fits = *have == DataType::Null
-        || match dtype {
-            Dtype::Bool => *have == DataType::Boolean,
-            Dtype::Int64 => have.is_integer(),
-            Dtype::Float64 | Dtype::Float32 => have.is_integer() || have.is_floating(),
-            Dtype::String | Dtype::Json => is_text(have),
-            Dtype::Bytes => {
-                matches!(
-                    have,
-                    DataType::Binary
-                        | DataType::LargeBinary
-                        | DataType::BinaryView
-                        | DataType::FixedSizeBinary(_)
-                )
-            }
-            Dtype::Timestamp => matches!(have, DataType::Timestamp(_, Some(_))),
-            Dtype::List(element) => list(element),
-        };
-    fits.then_some(Cell::Value(dtype))
+    dtype.takes(have).then_some(Cell::Value(dtype))
 }
 
 fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {

@@ -5,7 +5,6 @@ use crate::{
     cli::{
         load::{Cell, Load, Shape, is_text, value_cell},
         shape, value,
-        value::parse,
     },
     client::{Client, RowWriter},
     error::{Error, Kind, Result},
@@ -14,7 +13,7 @@ use crate::{
         json::{JsonKind, JsonReader},
     },
     wire::{
-        json::{JsonWriter, read_id, read_value},
+        json::{JsonWriter, parse_text, read_id, read_value},
         proto::{FeatureRow, StreamWriteFeaturesRequest, StreamWriteFeaturesResponse},
         value::{timestamp_to, value_to},
     },
@@ -56,7 +55,7 @@ impl Shape for Roles {
 
     fn put_field(&self, row: &mut FeatureRow, name: &str, role: &Role, field: &str) -> Result<()> {
         if let Role::Feature(dtype) = role {
-            let value = parse(field, *dtype).map_err(|error| error.within(format!("values.{name}")))?;
+            let value = parse_text(field, *dtype).map_err(|error| error.within(format!("values.{name}")))?;
             put_value(row, name, value);
             return Ok(());
         }

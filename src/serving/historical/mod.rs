@@ -201,14 +201,8 @@ impl TrainingSet {
 
     /// Rows that the next answer may hold within the memory of a piece.
     pub fn rows_max(&self) -> usize {
-        let fixed = |dtype| match dtype {
-            Dtype::Bool => Some(1),
-            Dtype::Float32 => Some(4),
-            Dtype::Int64 | Dtype::Float64 | Dtype::Timestamp => Some(8),
-            Dtype::String | Dtype::Bytes | Dtype::Json | Dtype::List(_) => None,
-        };
-        let known =
-            self.plan.features.iter().map(|feature| fixed(feature.feature.dtype)).sum::<Option<usize>>();
+        let widths = self.plan.features.iter().map(|feature| feature.feature.dtype.width());
+        let known = widths.sum::<Option<usize>>();
         let row_bytes = match (known, self.row_bytes.load(Relaxed)) {
             (None, 0) => return FIRST_ROWS,
             (None, seen) => seen * VARYING_SHARE,

@@ -3,7 +3,7 @@
 use super::{Judge, RejectedRow, group_rows::GroupRows};
 use crate::{
     error::{Error, Result},
-    feature::{Cell, Dtype, GroupId, List, Timestamp, Value, entity},
+    feature::{Cell, Dtype, GroupId, Timestamp, Value, ValueRef, entity},
     registry::Catalogue,
     serving::Limits,
     store::RowBatch,
@@ -147,7 +147,7 @@ impl RowsBuilder {
         let cell = match value {
             None => Cell::Null,
             Some(value) => {
-                self.row_bytes += value_bytes(&value);
+                self.row_bytes += ValueRef::from(&value).size();
                 Cell::Value(value.checked(target.dtype, target.allow_non_finite).map_err(Error::refused)?)
             }
         };
@@ -286,21 +286,5 @@ impl RowsBuilder {
             self.groups[*group].set_key(entity_type.keys.iter().map(|key| id(key).unwrap_or_default()));
         }
         Ok(())
-    }
-}
-
-/// What a value counts for in the limit on rows: its own bytes.
-fn value_bytes(value: &Value) -> usize {
-    match value {
-        Value::Bool(_) | Value::Int64(_) | Value::Float64(_) | Value::Float32(_) | Value::Timestamp(_) => 8,
-        Value::String(text) | Value::Json(text) => text.len(),
-        Value::Bytes(bytes) => bytes.len(),
-        Value::List(list) => match list {
-            List::Bool(items) => items.len(),
-            List::Float32(items) => 4 * items.len(),
-            List::String(items) => items.iter().map(|item| 4 + item.as_ref().map_or(0, String::len)).sum(),
-            List::Bytes(items) => items.iter().map(|item| 4 + item.as_ref().map_or(0, Vec::len)).sum(),
-            List::Int64(_) | List::Float64(_) | List::Timestamp(_) => 8 * list.len(),
-        },
     }
 }

@@ -1,6 +1,6 @@
 //! Collects the cells of chosen rows into columns, in the order of the spine.
 //!
-//! Numbers are copied in the order of the keys, in which they lie in the segments, and scattered over the answer: reading
+//! Values of one width are copied in the order of the keys, in which they lie in the segments, and scattered over the answer: reading
 //! far apart costs more than writing far apart. Everything else is interleaved by Arrow.
 
 use super::{
@@ -12,10 +12,10 @@ use crate::{
     store::{GroupRead, NO_ROW, Picks, Result, StoreError},
 };
 use arrow::{
-    array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, PrimitiveArray, new_null_array},
+    array::{Array, ArrayData, make_array, new_null_array},
     buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer},
     compute::interleave,
-    datatypes::{Float32Type, Float64Type, Int64Type, TimestampMicrosecondType},
+    datatypes::ArrowNativeType,
 };
 use std::sync::Arc;
 
@@ -50,14 +50,10 @@ pub fn gather(picked: &Picked<'_>) -> Result<Picks> {
                 segments: picked.segments.iter().map(|segment| segment.column(&schema.name)).collect(),
                 memtables: picked.picks.iter().map(|picks| from_memtables(picks, at, schema.dtype)).collect(),
             };
-            match schema.dtype {
-                Dtype::Float64 => Ok(primitives::<Float64Type>(picked, &sources, &events, schema.dtype)),
-                Dtype::Int64 => Ok(primitives::<Int64Type>(picked, &sources, &events, schema.dtype)),
-                Dtype::Float32 => Ok(primitives::<Float32Type>(picked, &sources, &events, schema.dtype)),
-                Dtype::Timestamp => {
-                    Ok(primitives::<TimestampMicrosecondType>(picked, &sources, &events, schema.dtype))
-                }
-                dtype => interleaved(picked, &sources, &events, dtype),
+            match schema.dtype.width() {
+                Some(4) => copied::<u32>(picked, &sources, &events, schema.dtype),
+                Some(8) => copied::<u64>(picked, &sources, &events, schema.dtype),
+                _ => interleaved(picked, &sources, &events, schema.dtype),
             }
         })
         .collect::<Result<_>>()?;
@@ -89,30 +85,24 @@ fn for_each_part<T: Send>(
     });
 }
 
-fn primitives<T: ArrowPrimitiveType>(
+/// The cells of a column whose values are as wide as `N`.
+fn copied<N: ArrowNativeType + Send>(
     picked: &Picked<'_>,
     sources: &Sources<'_>,
     events: &[i64],
     dtype: Dtype,
-) -> Column {
-    let mut values = vec![T::Native::default(); picked.rows];
+) -> Result<Column> {
+    let mut values = vec![N::default(); picked.rows];
     let log2: Vec<u8> = picked.segments.iter().map(|segment| segment.meta.batch_rows_log2).collect();
-    let batches: Vec<Vec<&[T::Native]>> = sources
+    let batches: Vec<Vec<ScalarBuffer<N>>> = sources
         .segments
         .iter()
-        .map(|parts| {
-            parts
-                .iter()
-                .copied()
-                .flatten()
-                .map(|part| &part.values.as_primitive::<T>().values()[..])
-                .collect()
-        })
+        .map(|parts| parts.iter().copied().flatten().map(|part| values_of(&part.values)).collect())
         .collect();
     for_each_part(picked, &mut values, |part, picks, values| {
         let number =
             picked.parts.iter().position(|other| std::ptr::eq(other, part)).expect("a part of the spine");
-        let memtable = sources.memtables[number].values.as_primitive::<T>().values();
+        let memtable = values_of::<N>(&sources.memtables[number].values);
         for (row, pick) in part.order.iter().zip(&picks.picks) {
             let (source, at) = (pick.source as usize, pick.row as usize);
             let value = match batches.get(source) {
@@ -129,9 +119,15 @@ fn primitives<T: ArrowPrimitiveType>(
         }
     });
     let (nulls, left_out) = states(picked, sources, events);
-    let values: ArrayRef =
-        Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(values), nulls).with_data_type(dtype.arrow()));
-    Column { values, left_out }
+    let data = ArrayData::builder(dtype.arrow()).len(picked.rows).nulls(nulls);
+    let data = data.add_buffer(Buffer::from_vec(values)).build().map_err(StoreError::defect)?;
+    Ok(Column { values: make_array(data), left_out })
+}
+
+/// The values of a column, whatever they mean.
+fn values_of<N: ArrowNativeType>(column: &dyn Array) -> ScalarBuffer<N> {
+    let data = column.to_data();
+    ScalarBuffer::new(data.buffers()[0].clone(), data.offset(), data.len())
 }
 
 /// The bitmaps of nulls and left-out cells.

@@ -14,16 +14,13 @@ use super::{
     segment::Segment,
 };
 use crate::{
-    feature::{Column, Dtype, PackedRow, row::CellState},
+    feature::{Column, columns::value_at, row::CellState},
     store::{
         GroupRead, Result, StoreError, StoredRow,
         statistics::{ColumnStatistics, Said, StatisticsQuery, Tally},
     },
 };
-use arrow::{
-    array::{Array, AsArray},
-    datatypes::{Float32Type, Float64Type, Int64Type},
-};
+use arrow::array::Array;
 use std::{ops::Range, sync::Arc, vec};
 use tokio_util::sync::CancellationToken;
 
@@ -244,17 +241,18 @@ impl Row<'_> {
     fn said(&self, read: &GroupRead, asked: usize) -> Option<Said> {
         let at = read.columns[asked] as usize;
         let dtype = read.group.columns[at].dtype;
+        let has_number = |state| state == CellState::Value && dtype.is_number();
         let (state, number) = match self {
             Self::InSegment(of, row) => {
                 let (batch, row) = of.segment.place(*row);
                 let column = &of.columns[asked]?[batch];
                 let state = column.state(row);
-                (state, (state == CellState::Value).then(|| number_at(&column.values, row, dtype)))
+                (state, has_number(state).then(|| value_at(&column.values, row, dtype).number()))
             }
             Self::InMemory(row) => {
                 let row = row.packed();
                 let state = row.state(at);
-                (state, (state == CellState::Value).then(|| number_of(row, at, dtype)))
+                (state, has_number(state).then(|| row.value(at, dtype).number()))
             }
         };
         match state {
@@ -262,27 +260,5 @@ impl Row<'_> {
             CellState::Null => Some(Said::Null),
             CellState::Value => Some(number.flatten().map_or(Said::Value, Said::Number)),
         }
-    }
-}
-
-fn number_at(values: &dyn Array, row: usize, dtype: Dtype) -> Option<f64> {
-    match dtype {
-        Dtype::Int64 => Some(values.as_primitive::<Int64Type>().value(row) as f64),
-        Dtype::Float64 => Some(values.as_primitive::<Float64Type>().value(row)),
-        Dtype::Float32 => Some(values.as_primitive::<Float32Type>().value(row).into()),
-        _ => None,
-    }
-}
-
-fn number_of(row: PackedRow<'_>, column: usize, dtype: Dtype) -> Option<f64> {
-    let slot = || row.slot(column);
-    match dtype {
-        Dtype::Int64 => Some(i64::from_le_bytes(slot()) as f64),
-        Dtype::Float64 => Some(f64::from_le_bytes(slot())),
-        Dtype::Float32 => {
-            let [a, b, c, d, ..] = slot();
-            Some(f32::from_le_bytes([a, b, c, d]).into())
-        }
-        _ => None,
     }
 }

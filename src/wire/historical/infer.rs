@@ -7,13 +7,13 @@ use super::Rows;
 use crate::{
     error::{Error, Result},
     feature::{
-        ColumnBuilder, Dtype, Element,
+        ColumnBuilder, Dtype,
         json::{JsonKind, JsonReader},
     },
     serving::historical::Spine,
     wire::{
-        proto::{self, SpineRow, value::Kind as ValueKind},
-        value::value_from,
+        proto::SpineRow,
+        value::{own_dtype, value_from},
     },
 };
 use arrow::{
@@ -253,7 +253,7 @@ impl TypedColumnizer {
         let mut seen: BTreeMap<&String, Option<Dtype>> = BTreeMap::new();
         for (name, value) in rows.flat_map(|row| &row.columns) {
             let known = seen.entry(name).or_default();
-            *known = known.or_else(|| dtype_of(value));
+            *known = known.or_else(|| own_dtype(value));
         }
         let own = |name: &String| *name != spine.names.time && !spine.names.keys.contains(name);
         let columns: Vec<_> = seen
@@ -303,34 +303,6 @@ impl TypedColumnizer {
         }
         RecordBatch::try_new(self.schema.clone(), arrays).map_err(Error::internal)
     }
-}
-
-/// The type of a value that is there.
-fn dtype_of(value: &proto::Value) -> Option<Dtype> {
-    Some(match value.kind.as_ref()? {
-        ValueKind::NullValue(_) => return None,
-        ValueKind::BoolValue(_) => Dtype::Bool,
-        ValueKind::Int64Value(_) => Dtype::Int64,
-        ValueKind::Float64Value(_) => Dtype::Float64,
-        ValueKind::Float32Value(_) => Dtype::Float32,
-        ValueKind::StringValue(_) => Dtype::String,
-        ValueKind::BytesValue(_) => Dtype::Bytes,
-        ValueKind::TimestampValue(_) => Dtype::Timestamp,
-        ValueKind::JsonValue(_) => Dtype::Json,
-        ValueKind::ListValue(list) => {
-            let filled = [
-                (Element::Bool, list.bools.is_empty()),
-                (Element::Int64, list.int64s.is_empty()),
-                (Element::Float64, list.float64s.is_empty()),
-                (Element::Float32, list.float32s.is_empty()),
-                (Element::String, list.strings.is_empty()),
-                (Element::Bytes, list.bytes_values.is_empty()),
-                (Element::Timestamp, list.timestamps_us.is_empty()),
-            ];
-            let (element, _) = filled.into_iter().find(|(_, is_empty)| !is_empty)?;
-            Dtype::List(element)
-        }
-    })
 }
 
 /// Turns rows of any form into batches of one schema, once enough rows are there to know it.

@@ -8,7 +8,7 @@ use crate::{
     wire::{
         json::JsonWriter,
         proto::{SpineRow, Value, value::Kind as ValueKind},
-        value::{timestamp_to, value_to},
+        value::{timestamp_to, value_ref_to, value_to},
     },
 };
 use arrow::{
@@ -90,9 +90,10 @@ impl Plain {
 
     fn value(&self, row: usize) -> Value {
         match self {
-            Self::Dtype(dtype, values) => {
-                value_to(values.is_valid(row).then(|| value_at(values, row, *dtype)).as_ref())
-            }
+            Self::Dtype(dtype, values) => match values.is_valid(row) {
+                true => value_ref_to(value_at(values, row, *dtype)),
+                false => value_to(None),
+            },
             Self::Digits(text) | Self::Text(text) if text.is_valid(row) => {
                 Value { kind: Some(ValueKind::StringValue(text.value(row).to_owned())) }
             }

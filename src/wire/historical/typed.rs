@@ -8,19 +8,16 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
-    feature::{CellStatus, Dtype, Round, Timestamp, Value, columns::value_at},
+    feature::{CellStatus, Round, Timestamp, columns::value_at},
     registry::Plan,
     serving::historical::{Answer, Spine, SpineNames},
+    wire::online,
     wire::proto::{
         self, GetHistoricalFeaturesResponse, HistoricalSummary, SpineRow, SpineRows, TrainingRow,
         TrainingRows, get_historical_features_response::Part as Reply, value::Kind as ValueKind,
     },
-    wire::value::list_to,
 };
-use arrow::{
-    array::{Array, AsArray, StringBuilder},
-    datatypes::{Float32Type, Float64Type, Int64Type, TimestampMicrosecondType},
-};
+use arrow::array::{Array, StringBuilder};
 use bytes::Bytes;
 use prost::Message;
 use std::{borrow::Cow, collections::VecDeque, mem, sync::Arc};
@@ -272,46 +269,8 @@ fn row(plan: &Plan, answer: &Answer, at: usize) -> proto::Row {
         let there = values.is_valid(at);
         let status = column.statuses.as_ref().map_or(CellStatus::Error as u8, |statuses| statuses[at]);
         row.statuses.push(i32::from(status));
-        match feature.feature.dtype {
-            Dtype::Bool => row.bools.push(there && values.as_boolean().value(at)),
-            Dtype::Int64 => {
-                row.int64s.push(if there { values.as_primitive::<Int64Type>().value(at) } else { 0 })
-            }
-            Dtype::Float64 => {
-                row.float64s.push(if there {
-                    values.as_primitive::<Float64Type>().value(at)
-                } else {
-                    f64::NAN
-                });
-            }
-            Dtype::Float32 => {
-                row.float32s.push(if there {
-                    values.as_primitive::<Float32Type>().value(at)
-                } else {
-                    f32::NAN
-                });
-            }
-            Dtype::Timestamp => row.timestamps_us.push(if there {
-                values.as_primitive::<TimestampMicrosecondType>().value(at)
-            } else {
-                0
-            }),
-            Dtype::String => {
-                row.strings.push(if there { values.as_string::<i32>().value(at) } else { "" }.into())
-            }
-            Dtype::Json => {
-                row.jsons.push(if there { values.as_string::<i32>().value(at) } else { "" }.into())
-            }
-            Dtype::Bytes => {
-                row.bytes_values.push(if there { values.as_binary::<i32>().value(at) } else { b"" }.into());
-            }
-            Dtype::List(_) => {
-                row.lists.push(match there.then(|| value_at(values, at, feature.feature.dtype)) {
-                    Some(Value::List(list)) => list_to(&list),
-                    _ => proto::List::default(),
-                })
-            }
-        }
+        let dtype = feature.feature.dtype;
+        online::push(&mut row, dtype, there.then(|| value_at(values, at, dtype)));
     }
     row
 }

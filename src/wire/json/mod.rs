@@ -5,13 +5,12 @@
 //! In: by the dtype of the feature; nothing passes through a double on its way to an int64.
 
 mod read;
+mod value;
 mod write;
 
 pub use crate::feature::json::{read_id, read_timestamp};
-pub use read::{
-    read_bytes, read_duration, read_float32, read_float64, read_int64, read_string_map, read_strings,
-    read_u64, read_value,
-};
+pub use read::{read_duration, read_float64, read_int64, read_string_map, read_strings, read_u64};
+pub use value::{parse_text, read_value};
 pub use write::{Int64Form, JsonWriter};
 
 use base64::{
@@ -113,6 +112,28 @@ mod tests {
         }
         let error = read("[1,2,\"x\"]", Dtype::List(Element::Int64)).unwrap_err();
         assert_eq!(error.field.as_deref(), Some("[2]"));
+    }
+
+    #[test]
+    fn fields_of_text_follow_the_dtype() {
+        for (field, dtype, value) in [
+            ("007", Dtype::String, Value::String("007".into())),
+            ("7", Dtype::Int64, Value::Int64(7)),
+            ("9223372036854775807", Dtype::Int64, Value::Int64(i64::MAX)),
+            ("2.50", Dtype::Float64, Value::Float64(2.5)),
+            ("True", Dtype::Bool, Value::Bool(true)),
+            ("AP8B", Dtype::Bytes, Value::Bytes(vec![0, 255, 1])),
+            ("{\"b\": 1}", Dtype::Json, Value::Json("{\"b\":1}".into())),
+            ("[1, null]", Dtype::List(Element::Int64), Value::List(List::Int64(vec![Some(1), None]))),
+        ] {
+            assert_eq!(parse_text(field, dtype).unwrap(), Some(value), "{field}");
+        }
+        assert_eq!(parse_text("", Dtype::String).unwrap(), None);
+        for (field, dtype) in
+            [("1.0", Dtype::Int64), ("x", Dtype::Float64), ("1e400", Dtype::Float64), ("1", Dtype::Bool)]
+        {
+            assert!(parse_text(field, dtype).is_err(), "{field}");
+        }
     }
 
     #[test]

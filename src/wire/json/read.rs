@@ -4,31 +4,12 @@ use super::BASE64;
 use crate::{
     error::{Error, Kind, Result},
     feature::{
-        Dtype, Duration, Element, List, Round, Value,
-        json::{JsonKind, JsonReader, double, read_timestamp, short, take_canonical},
-        value::LIST_ELEMENTS_MAX,
+        Duration,
+        json::{JsonKind, JsonReader, double, short},
     },
 };
 use base64::Engine as _;
 use std::borrow::Cow;
-
-/// Reads a value of a feature; `None` is null. Finiteness and sizes are for [`Value::checked`] to judge.
-pub fn read_value(reader: &mut JsonReader<'_>, dtype: Dtype) -> Result<Option<Value>> {
-    if reader.take_null()? {
-        return Ok(None);
-    }
-    Ok(Some(match dtype {
-        Dtype::Bool => Value::Bool(reader.boolean()?),
-        Dtype::Int64 => Value::Int64(read_int64(reader)?),
-        Dtype::Float64 => Value::Float64(read_float64(reader)?),
-        Dtype::Float32 => Value::Float32(read_float32(reader)?),
-        Dtype::String => Value::String(reader.string()?.into_owned()),
-        Dtype::Bytes => Value::Bytes(read_bytes(reader)?),
-        Dtype::Timestamp => Value::Timestamp(read_timestamp(reader, Round::Down)?),
-        Dtype::Json => Value::Json(take_canonical(reader)?),
-        Dtype::List(element) => Value::List(read_list(reader, element)?),
-    }))
-}
 
 /// A number or a string of digits, never by way of a double.
 pub fn read_int64(reader: &mut JsonReader<'_>) -> Result<i64> {
@@ -112,32 +93,6 @@ pub fn read_strings(reader: &mut JsonReader<'_>) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-fn read_list(reader: &mut JsonReader<'_>, element: Element) -> Result<List> {
-    fn items<T>(
-        reader: &mut JsonReader<'_>,
-        read: impl Fn(&mut JsonReader<'_>) -> Result<T>,
-    ) -> Result<Vec<Option<T>>> {
-        let mut list = Vec::new();
-        reader.array(|reader, index| {
-            if index == LIST_ELEMENTS_MAX {
-                return refused(format!("a list has at most {LIST_ELEMENTS_MAX} elements"));
-            }
-            list.push(if reader.take_null()? { None } else { Some(read(reader)?) });
-            Ok(())
-        })?;
-        Ok(list)
-    }
-    Ok(match element {
-        Element::Bool => List::Bool(items(reader, |reader| reader.boolean())?),
-        Element::Int64 => List::Int64(items(reader, read_int64)?),
-        Element::Float64 => List::Float64(items(reader, read_float64)?),
-        Element::Float32 => List::Float32(items(reader, read_float32)?),
-        Element::String => List::String(items(reader, |reader| reader.string().map(Cow::into_owned))?),
-        Element::Bytes => List::Bytes(items(reader, read_bytes)?),
-        Element::Timestamp => List::Timestamp(items(reader, |reader| read_timestamp(reader, Round::Down))?),
-    })
-}
-
-fn refused<T>(message: impl Into<String>) -> Result<T> {
+pub(super) fn refused<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::new(Kind::InvalidArgument, message))
 }

@@ -4,15 +4,9 @@ use super::BASE64;
 use crate::{
     error::{Error, Kind, Result},
     feature::{
-        Dtype, Duration, List, PackedRow, Timestamp, Value,
-        columns::value_at,
+        Duration, Timestamp,
         json::{JsonReader, append, short, write_string},
-        row::CellState,
     },
-};
-use arrow::{
-    array::{Array, AsArray},
-    datatypes::{Float32Type, Float64Type, Int64Type, TimestampMicrosecondType},
 };
 use base64::Engine as _;
 use std::io::Write;
@@ -121,62 +115,6 @@ impl<'a> JsonWriter<'a> {
         self.out.extend_from_slice(json);
     }
 
-    /// A value; `None` is null.
-    pub fn value(&mut self, value: Option<&Value>) {
-        match value {
-            None => self.null(),
-            Some(Value::Bool(v)) => self.boolean(*v),
-            Some(Value::Int64(v)) => self.int64(*v),
-            Some(Value::Float64(v)) => self.float64(*v),
-            Some(Value::Float32(v)) => self.float32(*v),
-            Some(Value::String(v)) => self.string(v),
-            Some(Value::Bytes(v)) => self.bytes(v),
-            Some(Value::Timestamp(v)) => self.timestamp(*v),
-            Some(Value::Json(v)) => self.raw(v.as_bytes()),
-            Some(Value::List(v)) => self.list(v),
-        }
-    }
-
-    /// One cell of a packed row; null unless it holds a value.
-    pub fn packed(&mut self, row: PackedRow<'_>, column: usize, dtype: Dtype) {
-        if row.state(column) != CellState::Value {
-            return self.null();
-        }
-        let slot = row.slot(column);
-        match dtype {
-            Dtype::Bool => self.boolean(slot[0] != 0),
-            Dtype::Int64 => self.int64(i64::from_le_bytes(slot)),
-            Dtype::Float64 => self.float64(f64::from_le_bytes(slot)),
-            Dtype::Float32 => self.float32(f32::from_le_bytes([slot[0], slot[1], slot[2], slot[3]])),
-            Dtype::Timestamp => self.timestamp(Timestamp::from_stored(i64::from_le_bytes(slot))),
-            Dtype::String => self.string(row.text(column)),
-            Dtype::Json => self.raw(row.heap(column)),
-            Dtype::Bytes => self.bytes(row.heap(column)),
-            Dtype::List(_) => self.value(row.cell(column, dtype).value()),
-        }
-    }
-
-    /// One cell of an Arrow column of the dtype's type.
-    pub fn arrow(&mut self, values: &dyn Array, row: usize, dtype: Dtype) {
-        if values.is_null(row) {
-            return self.null();
-        }
-        match dtype {
-            Dtype::Bool => self.boolean(values.as_boolean().value(row)),
-            Dtype::Int64 => self.int64(values.as_primitive::<Int64Type>().value(row)),
-            Dtype::Float64 => self.float64(values.as_primitive::<Float64Type>().value(row)),
-            Dtype::Float32 => self.float32(values.as_primitive::<Float32Type>().value(row)),
-            Dtype::Timestamp => {
-                let micros = values.as_primitive::<TimestampMicrosecondType>().value(row);
-                self.timestamp(Timestamp::from_stored(micros));
-            }
-            Dtype::String => self.string(values.as_string::<i32>().value(row)),
-            Dtype::Json => self.raw(values.as_string::<i32>().value(row).as_bytes()),
-            Dtype::Bytes => self.bytes(values.as_binary::<i32>().value(row)),
-            Dtype::List(_) => self.value(Some(&value_at(values, row, dtype))),
-        }
-    }
-
     pub fn int64(&mut self, value: i64) {
         self.separate();
         let quote: &[u8] = if self.int64 == Int64Form::String { b"\"" } else { b"" };
@@ -205,32 +143,6 @@ impl<'a> JsonWriter<'a> {
 
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.string(&BASE64.encode(bytes));
-    }
-
-    fn list(&mut self, list: &List) {
-        fn each<'a, T>(
-            writer: &mut JsonWriter<'_>,
-            list: &'a [Option<T>],
-            mut write: impl FnMut(&mut JsonWriter<'_>, &'a T),
-        ) {
-            writer.array(|writer| {
-                for item in list {
-                    match item {
-                        Some(item) => write(writer, item),
-                        None => writer.null(),
-                    }
-                }
-            });
-        }
-        match list {
-            List::Bool(list) => each(self, list, |writer, v| writer.boolean(*v)),
-            List::Int64(list) => each(self, list, |writer, v| writer.int64(*v)),
-            List::Float64(list) => each(self, list, |writer, v| writer.float64(*v)),
-            List::Float32(list) => each(self, list, |writer, v| writer.float32(*v)),
-            List::String(list) => each(self, list, |writer, v| writer.string(v)),
-            List::Bytes(list) => each(self, list, |writer, v| writer.bytes(v)),
-            List::Timestamp(list) => each(self, list, |writer, v| writer.timestamp(*v)),
-        }
     }
 
     /// Whatever ends before the next value is one of: nothing, an opening, a colon, a line; else a comma is due.

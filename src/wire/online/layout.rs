@@ -1,70 +1,16 @@
 //! Where each feature of a plan stands in a row of the answer, and the schema as it is sent. Made once for each plan.
 
-use super::json_layout::JsonLayout;
+use super::{
+    array::{Array, packed_len},
+    json_layout::JsonLayout,
+};
 use crate::{
-    feature::{Cell, Dtype, Element, row},
+    feature::{Cell, Element, row},
     registry::{Plan, PlanFeature},
     wire::{proto, value::dtype_to},
 };
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, encode_key, encode_varint};
 use std::{ops::Range, sync::OnceLock};
-
-/// The arrays of `larder.v1.Row`, by their field numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-pub(super) enum Array {
-    Float64s = 3,
-    Int64s = 4,
-    Strings = 5,
-    Bools = 6,
-    Float32s = 7,
-    Bytes = 8,
-    Timestamps = 9,
-    Lists = 10,
-    Jsons = 11,
-}
-
-impl Array {
-    const ALL: [Array; 9] = [
-        Array::Float64s,
-        Array::Int64s,
-        Array::Strings,
-        Array::Bools,
-        Array::Float32s,
-        Array::Bytes,
-        Array::Timestamps,
-        Array::Lists,
-        Array::Jsons,
-    ];
-
-    fn of(dtype: Dtype) -> Self {
-        match dtype {
-            Dtype::Float64 => Self::Float64s,
-            Dtype::Int64 => Self::Int64s,
-            Dtype::String => Self::Strings,
-            Dtype::Bool => Self::Bools,
-            Dtype::Float32 => Self::Float32s,
-            Dtype::Bytes => Self::Bytes,
-            Dtype::Timestamp => Self::Timestamps,
-            Dtype::List(_) => Self::Lists,
-            Dtype::Json => Self::Jsons,
-        }
-    }
-
-    pub fn field(self) -> u32 {
-        self as u32
-    }
-
-    /// Bytes of one element where all are of one width; these arrays are packed.
-    pub fn width(self) -> Option<usize> {
-        match self {
-            Self::Float64s | Self::Timestamps => Some(8),
-            Self::Float32s => Some(4),
-            Self::Bools => Some(1),
-            Self::Int64s | Self::Strings | Self::Bytes | Self::Lists | Self::Jsons => None,
-        }
-    }
-}
 
 /// Everything about an answer's rows that depends on the plan alone.
 pub(super) struct Layout {
@@ -164,10 +110,7 @@ impl ArrayLayout {
         let mut runs: Vec<Run> = Vec::new();
         for (slot, (position, feature)) in in_array.enumerate() {
             let column = feature.feature.column as usize;
-            let element = match feature.feature.dtype {
-                Dtype::List(element) => Some(element),
-                _ => None,
-            };
+            let element = feature.feature.dtype.element();
             match runs.last_mut() {
                 Some(run) if run.group == feature.group => {
                     run.in_order &= cells.last().is_some_and(|before| before.column + 1 == column);
@@ -184,11 +127,6 @@ impl ArrayLayout {
         }
         (!cells.is_empty()).then_some(Self { array, cells, runs, head })
     }
-}
-
-/// Bytes of a packed or length-delimited field.
-pub(super) fn packed_len(field: u32, content: usize) -> usize {
-    key_len(field) + encoded_len_varint(content as u64) + content
 }
 
 /// The schema as the contract has it.

@@ -1,9 +1,11 @@
 //! `larder.v1.List`, written from the packed list of a stored row: elements of one width are copied whole.
 
-use super::layout::packed_len;
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use super::array::{encode_bytes, encode_head, packed_len};
 use crate::feature::{Element, row::PackedList};
 use bytes::BufMut;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::{encode_varint, encoded_len_varint};
 
 const STRINGS: u32 = 5;
 const BYTES: u32 = 6;
@@ -46,17 +48,6 @@ pub(super) fn encode(list: PackedList<'_>, buf: &mut impl BufMut) {
         encode_head(NULL_POSITIONS, nulls, buf);
         list.null_positions().for_each(|position| encode_varint(position as u64, buf));
     }
-}
-
-/// The key and length of a length-delimited field.
-pub(super) fn encode_head(field: u32, len: usize, buf: &mut impl BufMut) {
-    encode_key(field, WireType::LengthDelimited, buf);
-    encode_varint(len as u64, buf);
-}
-
-pub(super) fn encode_bytes(field: u32, bytes: &[u8], buf: &mut impl BufMut) {
-    encode_head(field, bytes.len(), buf);
-    buf.put_slice(bytes);
 }
 
 fn int64s(list: PackedList<'_>) -> impl Iterator<Item = i64> {

@@ -11,6 +11,7 @@
 //! JSON does the same with texts: the array of features finds the plan, and all that a plan knows of an answer is text
 //! already.
 
+mod array;
 mod json;
 mod json_layout;
 mod layout;
@@ -21,6 +22,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+pub use array::{get, push};
 pub use json::{JsonRequest, write_json};
 pub use layout::schema_message;
 pub use packed::write_packed;

@@ -7,24 +7,18 @@
 
 use super::{
     Envelope,
-    layout::{Array, ArrayLayout, CellPlace, Layout, packed_len},
-    list::{self, encode_bytes, encode_head},
+    array::{Slot, encode_bytes, encode_head, packed_len},
+    layout::{ArrayLayout, CellPlace, Layout, Run},
 };
 use crate::{
     error::{Error, Kind, Result},
-    feature::{
-        CellStatus, Element, PackedRow,
-        row::{CellState, PackedList},
-    },
+    feature::{CellStatus, PackedRow, row::CellState},
     serving::online::{GroupCells, OnlineAnswer},
     store::NO_ROW,
     wire::{codec::Encode, proto},
 };
 use bytes::BufMut;
-use prost::{
-    Message,
-    encoding::{encode_varint, encoded_len_varint},
-};
+use prost::{Message, encoding::encoded_len_varint};
 
 const SCHEMA_ID: u32 = 1;
 const ROWS: u32 = 3;
@@ -204,26 +198,7 @@ impl<'a> RowWriter<'a> {
     /// Bytes of the row's message.
     fn len(&self) -> usize {
         let varying = self.layout.arrays.iter().filter(|of| of.array.width().is_none());
-        self.layout.fixed_len + varying.map(|of| self.array_len(of)).sum::<usize>()
-    }
-
-    fn array_len(&self, of: &ArrayLayout) -> usize {
-        let field = of.array.field();
-        match of.array {
-            Array::Int64s => packed_len(field, self.int64s_len(of)),
-            _ => self.each(of).map(|value| packed_len(field, self.value_len(of.array, value))).sum(),
-        }
-    }
-
-    fn int64s_len(&self, of: &ArrayLayout) -> usize {
-        self.each(of).map(|value| encoded_len_varint(value.bits())).sum()
-    }
-
-    fn value_len(&self, array: Array, value: Slot<'_>) -> usize {
-        match array {
-            Array::Lists => value.list().map_or(0, list::len),
-            _ => value.heap().len(),
-        }
+        self.layout.fixed_len + varying.map(|of| of.array.len(self.each(of))).sum::<usize>()
     }
 
     fn encode(&self, buf: &mut impl BufMut) {
@@ -238,56 +213,34 @@ impl<'a> RowWriter<'a> {
     }
 
     fn encode_array(&self, of: &ArrayLayout, buf: &mut impl BufMut) {
-        let field = of.array.field();
         buf.put_slice(&of.head);
-        match of.array {
-            Array::Float64s => self.encode_wide(of, f64::NAN.to_bits(), buf),
-            Array::Timestamps => self.encode_wide(of, 0, buf),
-            Array::Float32s => self.each(of).for_each(|value| {
-                let bits = if value.source.is_some() { value.bits() as u32 } else { f32::NAN.to_bits() };
-                buf.put_u32_le(bits);
-            }),
-            Array::Bools => self.each(of).for_each(|value| buf.put_u8(value.bits() as u8)),
-            Array::Int64s => {
-                encode_head(field, self.int64s_len(of), buf);
-                self.each(of).for_each(|value| encode_varint(value.bits(), buf));
-            }
-            Array::Strings | Array::Bytes | Array::Jsons => {
-                self.each(of).for_each(|value| encode_bytes(field, value.heap(), buf));
-            }
-            Array::Lists => self.each(of).for_each(|value| {
-                encode_head(field, self.value_len(of.array, value), buf);
-                if let Some(list) = value.list() {
-                    list::encode(list, buf);
-                }
-            }),
+        if !of.array.is_slots() {
+            return of.array.encode(self.each(of), buf);
         }
-    }
-
-    /// Elements of eight bytes, as the store has them in its slots.
-    fn encode_wide(&self, of: &ArrayLayout, empty: u64, buf: &mut impl BufMut) {
         for run in &of.runs {
             match &self.cells[run.group] {
                 GroupCells::Whole { row, .. } if run.in_order => {
                     let first = of.cells[run.slots.start].column;
                     buf.put_slice(&row.slots()[8 * first..8 * (first + run.slots.len())]);
                 }
-                cells => {
-                    for cell in &of.cells[run.slots.clone()] {
-                        let value = self.slot(cell, cells);
-                        buf.put_u64_le(if value.source.is_some() { value.bits() } else { empty });
-                    }
-                }
+                _ => of.array.encode(self.run(of, run), buf),
             }
         }
     }
 
     /// The values of an array by slot.
-    fn each<'s>(&'s self, of: &'s ArrayLayout) -> impl Iterator<Item = Slot<'a>> + use<'a, 's> {
-        of.runs.iter().flat_map(move |run| {
-            let cells = &self.cells[run.group];
-            of.cells[run.slots.clone()].iter().map(move |cell| self.slot(cell, cells))
-        })
+    fn each<'s>(&'s self, of: &'s ArrayLayout) -> impl Iterator<Item = Slot<'a>> + Clone + use<'a, 's> {
+        of.runs.iter().flat_map(move |run| self.run(of, run))
+    }
+
+    /// Those of one group.
+    fn run<'s>(
+        &'s self,
+        of: &'s ArrayLayout,
+        run: &'s Run,
+    ) -> impl Iterator<Item = Slot<'a>> + Clone + use<'a, 's> {
+        let cells = &self.cells[run.group];
+        of.cells[run.slots.clone()].iter().map(move |cell| self.slot(cell, cells))
     }
 
     /// Where a cell's value lies: in its row, in the defaults, or nowhere.
@@ -303,30 +256,6 @@ impl<'a> RowWriter<'a> {
             _ => None,
         };
         Slot { source, element: cell.element }
-    }
-}
-
-/// A cell's value, in place.
-#[derive(Clone, Copy)]
-struct Slot<'a> {
-    /// A packed row and the column in it; None = the cell is empty.
-    source: Option<(PackedRow<'a>, usize)>,
-    element: Option<Element>,
-}
-
-impl<'a> Slot<'a> {
-    /// A scalar's bits; 0 where the cell is empty.
-    fn bits(self) -> u64 {
-        self.source.map_or(0, |(row, column)| u64::from_le_bytes(row.slot(column)))
-    }
-
-    fn heap(self) -> &'a [u8] {
-        self.source.map_or(&[], |(row, column)| row.heap(column))
-    }
-
-    fn list(self) -> Option<PackedList<'a>> {
-        let (row, column) = self.source?;
-        Some(row.list(column, self.element?))
     }
 }
 

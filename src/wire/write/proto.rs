@@ -4,7 +4,7 @@ use super::IN_FLIGHT_MAX;
 use crate::{
     access::Caller,
     error::{Error, Result},
-    feature::{Dtype, Round, Value},
+    feature::Round,
     proto::fields::{Field, each_field, flag, malformed, take_entry, take_field, text},
     serving::{
         Service,
@@ -13,7 +13,7 @@ use crate::{
     wire::{
         codec::InPlace,
         proto,
-        value::{timestamp_from, timestamp_to, value_from},
+        value::{read_value, timestamp_from, timestamp_to},
     },
 };
 use futures_util::{Stream, StreamExt};
@@ -161,36 +161,6 @@ fn given(text: &str) -> Option<std::borrow::Cow<'_, str>> {
 
 fn read_cell(name: &str, value: &[u8], rows: &mut RowsBuilder) -> Result<()> {
     let target = rows.target(name)?;
-    let value = match read_scalar(value, target.dtype)? {
-        Some(value) => Some(value),
-        None => {
-            let value = <proto::Value as Message>::decode(value).map_err(malformed)?;
-            value_from(value, target.dtype).map_err(Error::refused)?
-        }
-    };
+    let value = read_value(value, target.dtype)?;
     rows.give(target, value)
-}
-
-/// A value of the right scalar type that is the message's only field: nearly all are. `None` = look closer.
-fn read_scalar(value: &[u8], dtype: Dtype) -> Result<Option<Value>> {
-    let mut rest = value;
-    if rest.is_empty() {
-        return Ok(None);
-    }
-    let field = take_field(&mut rest)?;
-    if !rest.is_empty() {
-        return Ok(None);
-    }
-    Ok(match (field, dtype) {
-        ((2, Field::Varint(v)), Dtype::Bool) => Some(Value::Bool(v != 0)),
-        ((3, Field::Varint(v)), Dtype::Int64) => Some(Value::Int64(v as i64)),
-        ((4, Field::Fixed64(v)), Dtype::Float64) => Some(Value::Float64(f64::from_bits(v))),
-        ((5, Field::Fixed32(v)), Dtype::Float32) => Some(Value::Float32(f32::from_bits(v))),
-        ((6, Field::Bytes(v)), Dtype::String) => {
-            let text = std::str::from_utf8(v).map_err(|_| Error::refused("this is not valid UTF-8"))?;
-            Some(Value::String(text.to_owned()))
-        }
-        ((7, Field::Bytes(v)), Dtype::Bytes) => Some(Value::Bytes(v.to_vec())),
-        _ => None,
-    })
 }
