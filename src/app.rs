@@ -12,7 +12,7 @@ use crate::{
     registry::Registry,
     serving::{Events, Service},
     store::{
-        DurableStore, RecordBody, RegistryRecord, RegistryStore,
+        DurableStore, RegistryStore,
         embedded::{EmbeddedStore, Options},
         events::{EventLog, StreamStore},
     },
@@ -187,9 +187,7 @@ async fn first_key(
             })?),
             None => None,
         };
-    let has_key = |record: &RegistryRecord| matches!(record.body, RecordBody::ApiKey(_));
-    let known = registry.change(|snapshot| Ok((snapshot.state.records.iter().any(has_key), vec![]))).await?;
-    if known {
+    if registry.snapshot().has_keys() {
         if chosen.is_some_and(|key| registry.authenticate(key.reveal(), clock.now()).is_err()) {
             tracing::warn!(
                 "LARDER_BOOTSTRAP_KEY is not a key of this store, which has its keys already; it is ignored"

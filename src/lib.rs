@@ -15,6 +15,7 @@ pub mod error;
 pub mod event;
 pub mod feature;
 pub mod proto;
+pub mod random;
 pub mod registry;
 pub mod serve;
 pub mod serving;

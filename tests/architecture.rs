@@ -7,13 +7,14 @@ use std::{
 };
 
 /// Modules from the bottom up. Each may use itself and those before it, never those after it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "error",
     "proto",
     "feature",
     "event",
     "window",
     "clock",
+    "random",
     "access",
     "telemetry",
     "store",
@@ -37,7 +38,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("compact_str", &["window/"]),
     ("crc32fast", &["access/"]),
     ("datasketches", &["window/"]),
-    ("getrandom", &["access/"]),
+    ("getrandom", &["random.rs"]),
     ("hyper", &["api/"]),
     ("hyper_util", &["api/"]),
     ("indicatif", &["cli/"]),

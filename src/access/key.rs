@@ -4,7 +4,7 @@
 //! CRC-32 over everything before it (8 hex digits): a fake or mistyped key is refused without a look-up.
 
 use super::Scope;
-use crate::feature::Timestamp;
+use crate::{feature::Timestamp, random};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -31,9 +31,7 @@ pub struct ApiKeySecret(String);
 impl ApiKeySecret {
     /// A fresh random key.
     pub fn generate() -> Self {
-        let mut random = [0u8; 20];
-        getrandom::fill(&mut random).expect("the operating system gives random bytes");
-        let hex: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex: String = random::bytes::<20>().iter().map(|byte| format!("{byte:02x}")).collect();
         let body = format!("{PREFIX}{}_{}", &hex[..8], &hex[8..]);
         let checksum = crc32fast::hash(body.as_bytes());
         Self(format!("{body}{checksum:08x}"))

@@ -10,24 +10,32 @@ use crate::{
     },
     store::RecordBody,
 };
-use hashbrown::HashMap;
-use std::{collections::BTreeMap, sync::Arc};
+use hashbrown::{DefaultHashBuilder, HashMap};
+use rpds::RedBlackTreeMapSync as SortedMap;
+use std::sync::Arc;
+
+/// A persistent hash map.
+pub(super) type Map<K, V> = rpds::HashTrieMapSync<K, V, DefaultHashBuilder>;
+/// Groups that get features, with what they have by now.
+type Touched = HashMap<GroupId, (Group, Vec<Arc<Feature>>)>;
 
 /// What one tenant has registered, at one revision.
+///
+/// Its maps are persistent: a change makes the next catalogue from this one, shares what it does not touch, and costs the
+/// same however much is registered.
 #[derive(Default)]
 pub struct Catalogue {
-    entity_types: BTreeMap<String, Arc<EntityType>>,
-    entity_types_by_id: HashMap<EntityTypeId, Arc<EntityType>>,
-    groups: BTreeMap<String, GroupEntry>,
-    features: BTreeMap<FeatureId, Arc<Feature>>,
+    entity_types: SortedMap<String, Arc<EntityType>>,
+    entity_types_by_id: Map<EntityTypeId, Arc<EntityType>>,
+    groups: SortedMap<String, Arc<GroupEntry>>,
+    groups_by_id: Map<GroupId, Arc<GroupEntry>>,
+    features: Map<FeatureId, Arc<Feature>>,
     /// A bare name belongs for ever to the first feature registered with it: its group.
-    bare_names: HashMap<String, GroupId>,
-    /// All versions of a feature, oldest first.
-    versions: HashMap<(GroupId, String), Vec<Arc<Feature>>>,
+    bare_names: Map<String, GroupId>,
     /// By event type, those whose windowed features take it.
-    event_types: HashMap<String, Vec<EntityTypeId>>,
+    event_types: Map<String, Vec<EntityTypeId>>,
     /// By name, all versions, oldest first.
-    sets: BTreeMap<String, Vec<Arc<FeatureSet>>>,
+    sets: SortedMap<String, Vec<Arc<FeatureSet>>>,
     plans: PlanCache,
 }
 
@@ -38,67 +46,71 @@ pub struct GroupEntry {
     pub schema: Arc<GroupSchema>,
     /// In the order of the schema's columns.
     pub features: Vec<Arc<Feature>>,
+    /// By name, all versions, oldest first.
+    versions: HashMap<String, Vec<Arc<Feature>>>,
 }
 
 impl Catalogue {
-    /// From one tenant's records, in the order they were first put.
-    pub(super) fn new(records: &[&RecordBody]) -> Self {
-        let mut this = Self::default();
+    /// The next catalogue, with these records put: new ones in the order they were first put.
+    pub(super) fn with(&self, records: Vec<RecordBody>) -> Self {
+        let mut next = Self {
+            entity_types: self.entity_types.clone(),
+            entity_types_by_id: self.entity_types_by_id.clone(),
+            groups: self.groups.clone(),
+            groups_by_id: self.groups_by_id.clone(),
+            features: self.features.clone(),
+            bare_names: self.bare_names.clone(),
+            event_types: self.event_types.clone(),
+            sets: self.sets.clone(),
+            plans: PlanCache::default(),
+        };
+        let mut touched = Touched::default();
         for record in records {
             match record {
                 RecordBody::EntityType(entity_type) => {
-                    let entity_type = Arc::new(entity_type.clone());
-                    this.entity_types_by_id.insert(entity_type.id, entity_type.clone());
-                    this.entity_types.insert(entity_type.name.clone(), entity_type);
+                    let entity_type = Arc::new(entity_type);
+                    next.entity_types_by_id.insert_mut(entity_type.id, entity_type.clone());
+                    next.entity_types.insert_mut(entity_type.name.clone(), entity_type);
                 }
-                RecordBody::Feature(feature) => {
-                    this.features.insert(feature.id, Arc::new(Feature::clone(feature)));
+                RecordBody::Group(group) => {
+                    touched.entry(group.id).or_insert((group, Vec::new()));
                 }
+                RecordBody::Feature(feature) => next.put(Arc::new(*feature), &mut touched),
                 RecordBody::FeatureSet(set) => {
-                    this.sets.entry(set.name.clone()).or_default().push(Arc::new(set.clone()));
+                    let mut versions = next.sets.get(&set.name).cloned().unwrap_or_default();
+                    put_version(&mut versions, Arc::new(set), |set| set.version);
+                    next.sets.insert_mut(versions[0].name.clone(), versions);
                 }
-                RecordBody::Tenant(_) | RecordBody::ApiKey(_) | RecordBody::Group(_) => {}
+                RecordBody::Tenant(_) | RecordBody::ApiKey(_) => {}
             }
         }
-        for versions in this.sets.values_mut() {
-            versions.sort_by_key(|set| set.version);
+        for (id, (group, features)) in touched {
+            let entry = Arc::new(GroupEntry::new(group, features));
+            next.groups.insert_mut(entry.group.name.clone(), entry.clone());
+            next.groups_by_id.insert_mut(id, entry);
         }
-        let mut members: HashMap<GroupId, Vec<Arc<Feature>>> = HashMap::new();
-        for feature in this.features.values() {
-            members.entry(feature.group).or_default().push(feature.clone());
+        next
+    }
+    fn put(&mut self, feature: Arc<Feature>, touched: &mut Touched) {
+        let (_, columns) = touched.entry(feature.group).or_insert_with(|| {
+            let known = self.groups_by_id.get(&feature.group).expect("a group is put before its features");
+            (known.group.clone(), known.features.clone())
+        });
+        match columns.get_mut(feature.column as usize) {
+            Some(known) => *known = feature.clone(),
+            None => columns.push(feature.clone()),
         }
-        for record in records {
-            if let RecordBody::Group(group) = record {
-                let mut features = members.remove(&group.id).unwrap_or_default();
-                features.sort_by_key(|feature| feature.column);
-                let columns = features.iter().map(|feature| ColumnSchema {
-                    name: format!("{}@{}", feature.name, feature.version),
-                    dtype: feature.dtype,
-                });
-                let schema = GroupSchema {
-                    id: group.id,
-                    entity_type: group.entity_type,
-                    windowed: features.iter().any(|feature| feature.window.is_some()),
-                    columns: columns.collect(),
-                };
-                let entry = GroupEntry { group: group.clone(), schema: Arc::new(schema), features };
-                this.groups.insert(group.name.clone(), entry);
+        if !self.bare_names.contains_key(&feature.name) {
+            self.bare_names.insert_mut(feature.name.clone(), feature.group);
+        }
+        if let Some(window) = &feature.window {
+            let known = self.event_types.get(&window.event_type).map_or(&[][..], Vec::as_slice);
+            if !known.contains(&feature.entity_type) {
+                let entity_types = known.iter().copied().chain([feature.entity_type]).collect();
+                self.event_types.insert_mut(window.event_type.clone(), entity_types);
             }
         }
-        for feature in this.features.values() {
-            this.bare_names.entry(feature.name.clone()).or_insert(feature.group);
-            this.versions.entry((feature.group, feature.name.clone())).or_default().push(feature.clone());
-            if let Some(window) = &feature.window {
-                let entity_types = this.event_types.entry(window.event_type.clone()).or_default();
-                if !entity_types.contains(&feature.entity_type) {
-                    entity_types.push(feature.entity_type);
-                }
-            }
-        }
-        for versions in this.versions.values_mut() {
-            versions.sort_by_key(|feature| feature.version);
-        }
-        this
+        self.features.insert_mut(feature.id, feature);
     }
 
     pub fn entity_type(&self, name: &str) -> Option<&Arc<EntityType>> {
@@ -120,17 +132,21 @@ impl Catalogue {
         ids.iter().filter_map(|id| self.entity_types_by_id.get(id))
     }
 
-    pub fn group(&self, name: &str) -> Option<&GroupEntry> {
+    pub fn group(&self, name: &str) -> Option<&Arc<GroupEntry>> {
         self.groups.get(name)
     }
 
+    pub fn group_by_id(&self, id: GroupId) -> Option<&Arc<GroupEntry>> {
+        self.groups_by_id.get(&id)
+    }
+
     /// The group that a feature of this catalogue is in.
-    pub fn group_of(&self, feature: &Feature) -> &GroupEntry {
-        self.groups.get(&feature.group_name).expect("a feature's group is in its catalogue")
+    pub fn group_of(&self, feature: &Feature) -> &Arc<GroupEntry> {
+        self.groups_by_id.get(&feature.group).expect("a feature's group is in its catalogue")
     }
 
     /// Every group, by name.
-    pub fn groups(&self) -> impl Iterator<Item = &GroupEntry> {
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<GroupEntry>> {
         self.groups.values()
     }
 
@@ -138,14 +154,14 @@ impl Catalogue {
         self.features.get(&id)
     }
 
-    /// Every version of every feature, in the order of registration.
+    /// Every version of every feature, by group and column.
     pub fn features(&self) -> impl Iterator<Item = &Arc<Feature>> {
-        self.features.values()
+        self.groups.values().flat_map(|entry| &entry.features)
     }
 
     /// All versions of a feature of a group, oldest first.
     pub fn versions(&self, group: GroupId, name: &str) -> &[Arc<Feature>] {
-        self.versions.get(&(group, name.to_owned())).map_or(&[], Vec::as_slice)
+        self.groups_by_id.get(&group).map_or(&[], |entry| entry.versions(name))
     }
 
     /// The group that a bare name stands for.
@@ -159,10 +175,10 @@ impl Catalogue {
         let reference = FeatureRef::parse(text)
             .map_err(|why| Error::not_found(format!("no feature {text:?} is registered: {why}")))?;
         let group = match reference.group {
-            Some(group) => self.groups.get(group).ok_or_else(unknown)?.group.id,
-            None => self.bare_name(reference.name).ok_or_else(unknown)?,
+            Some(group) => self.groups.get(group),
+            None => self.bare_name(reference.name).and_then(|group| self.groups_by_id.get(&group)),
         };
-        let versions = self.versions(group, reference.name);
+        let versions = group.ok_or_else(unknown)?.versions(reference.name);
         let newest = versions.last().ok_or_else(unknown)?;
         match reference.version {
             Some(version) => versions.iter().find(|feature| feature.version == version).ok_or_else(|| {
@@ -207,10 +223,40 @@ impl Catalogue {
         let names: Vec<&str> = features.iter().map(AsRef::as_ref).collect();
         self.plan_of(&FeatureList::Names(&names), usize::MAX)
     }
+}
 
-    /// How to answer a request for a feature set.
-    pub fn plan_for_set(&self, set: &str) -> Result<Arc<Plan>> {
-        self.plan_of(&FeatureList::Set(set), usize::MAX)
+impl GroupEntry {
+    fn new(group: Group, mut features: Vec<Arc<Feature>>) -> Self {
+        features.sort_by_key(|feature| feature.column);
+        let columns = features.iter().map(|feature| ColumnSchema {
+            name: format!("{}@{}", feature.name, feature.version),
+            dtype: feature.dtype,
+        });
+        let schema = GroupSchema {
+            id: group.id,
+            entity_type: group.entity_type,
+            windowed: features.iter().any(|feature| feature.window.is_some()),
+            columns: columns.collect(),
+        };
+        let mut versions: HashMap<String, Vec<Arc<Feature>>> = HashMap::with_capacity(features.len());
+        for feature in &features {
+            let of_name = versions.entry_ref(feature.name.as_str()).or_default();
+            put_version(of_name, feature.clone(), |feature| feature.version);
+        }
+        Self { group, schema: Arc::new(schema), features, versions }
+    }
+
+    /// All versions of a feature, oldest first.
+    pub fn versions(&self, name: &str) -> &[Arc<Feature>] {
+        self.versions.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Puts one version among all of its name, oldest first.
+fn put_version<T>(versions: &mut Vec<Arc<T>>, new: Arc<T>, version: impl Fn(&T) -> u32) {
+    match versions.binary_search_by_key(&version(&new), |known| version(known)) {
+        Ok(place) => versions[place] = new,
+        Err(place) => versions.insert(place, new),
     }
 }
 

@@ -12,7 +12,6 @@ use crate::{
     store::events::{DeadLetter, LateEvent, Place, SideQuery},
     window::Ledger,
 };
-use std::collections::HashMap;
 
 /// A backfill as the caller's tenant sees it.
 #[derive(Clone, Debug)]
@@ -55,11 +54,10 @@ impl Service {
     pub fn backfills(&self, caller: &Caller) -> Result<Vec<Backfill>> {
         caller.require(Scope::Admin)?;
         let catalogue = self.registry.catalogue(caller);
-        let names = group_names(&catalogue);
         let of_caller = self.events.streams.backfills().into_iter().filter_map(|status| {
             let is_own = |(tenant, _): &&(_, GroupId)| *tenant == caller.tenant();
             let groups: Vec<String> =
-                status.groups.iter().filter(is_own).map(|(_, group)| name(&names, *group)).collect();
+                status.groups.iter().filter(is_own).map(|(_, group)| name(&catalogue, *group)).collect();
             let is_shared = groups.len() < status.groups.len();
             (!groups.is_empty()).then(|| Backfill {
                 partition: status.partition,
@@ -102,9 +100,8 @@ impl Service {
             .await?;
         let next_page_token = pages.cut(&mut events, |event| position(event.place));
         let catalogue = self.registry.catalogue(caller);
-        let names = group_names(&catalogue);
         let entry = |event: LateEvent| LateEntry {
-            groups: event.missed.iter().map(|missed| name(&names, missed.group)).collect(),
+            groups: event.missed.iter().map(|missed| name(&catalogue, missed.group)).collect(),
             event,
         };
         Ok(Page { entries: events.into_iter().map(entry).collect(), next_page_token })
@@ -130,13 +127,10 @@ impl Service {
     }
 }
 
-fn group_names(catalogue: &Catalogue) -> HashMap<GroupId, &str> {
-    catalogue.groups().map(|entry| (entry.group.id, entry.group.name.as_str())).collect()
-}
-
-fn name(names: &HashMap<GroupId, &str>, group: GroupId) -> String {
+fn name(catalogue: &Catalogue, group: GroupId) -> String {
     // Groups are never removed; a replica may be asked before it has heard of one.
-    names.get(&group).map_or_else(|| format!("#{}", group.0), |name| (*name).to_owned())
+    let known = catalogue.group_by_id(group);
+    known.map_or_else(|| format!("#{}", group.0), |entry| entry.group.name.clone())
 }
 
 fn position(place: Place) -> [u8; 12] {

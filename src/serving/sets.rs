@@ -9,7 +9,7 @@ use crate::{
         name,
     },
     registry::Catalogue,
-    store::{RecordBody, RegistryRecord},
+    store::RecordBody,
 };
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Service {
         }
         let created_at = self.clock.now();
         self.registry
-            .change(|snapshot| {
+            .change(caller.tenant(), |snapshot| {
                 let catalogue = snapshot.catalogue(caller.tenant());
                 let plan = catalogue.plan(features)?;
                 let pinned = plan
@@ -52,8 +52,7 @@ impl Service {
                 }
                 let version = newest.map_or(1, |newest| newest.version + 1);
                 let set = FeatureSet { name: name.to_owned(), version, features: pinned, created_at };
-                let record =
-                    RegistryRecord { tenant: caller.tenant(), body: RecordBody::FeatureSet(set.clone()) };
+                let record = RecordBody::FeatureSet(set.clone());
                 Ok((SetEntry::new(&catalogue, Arc::new(set)), vec![record]))
             })
             .await

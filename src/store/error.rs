@@ -36,8 +36,8 @@ pub enum StoreError {
     #[error("{place} is damaged: {source}; stop the server and restore the data directory from a backup")]
     Damaged { place: String, source: Source },
     /// A compare-and-set was lost: read again and decide again.
-    #[error("{what} is at {found}, not {expected}; read it and decide again")]
-    Conflict { what: &'static str, found: u64, expected: u64 },
+    #[error("{why}; read it again and decide again")]
+    Conflict { why: String },
     /// Somebody else owns the reader now.
     #[error(
         "somebody else reads partition {} of the event log now ({:?}); claim it again to go on from what is committed",

@@ -26,7 +26,7 @@ pub use commits::{AnswerWriter, Commit, Commits, Committed, Idempotency, Receipt
 pub use entity_rows::{EntityRows, RowRef};
 pub use error::{Refusal, Result, StoreError};
 pub use latest::{LatestRead, LatestReads};
-pub use registry::{RecordBody, RegistryRecord, RegistryState, RegistryStore};
+pub use registry::{RecordBody, RegistryChanges, RegistryPage, RegistryRecord, RegistryStore, Revision};
 pub use stored_row::StoredRow;
 pub use view::{AsOf, GroupRead, KnownAt, NO_ROW, Picks, Scan, Snapshot, Views};
 

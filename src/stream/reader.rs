@@ -3,13 +3,14 @@
 use super::{
     Shared,
     commit::{Pending, Side},
-    registration::{Wanted, wanted},
+    registration::Wanted,
     saves::{self, Saves},
 };
 use crate::{
     error::{Error, Result},
     event::{DecodedEvent, FieldValue, decode},
     feature::{GroupId, GroupSchema, TenantId, Timestamp, WindowStart},
+    registry::WindowedGroupsSeen,
     serving::streams::{StreamStatus, Verdict},
     store::events::{Body, Place, Purpose, ReaderId, ReaderState, Record, Save},
     window::{Aggregator, Event, Judgement, Position, Span, WARM_MAX},
@@ -52,8 +53,8 @@ pub struct Reader {
     /// Schemas of the groups that rows may come for.
     pub(super) schemas: HashMap<GroupId, Arc<GroupSchema>>,
     pub(super) status: StreamStatus,
-    /// What is registered was looked at when the registry stood here.
-    revision: Option<u64>,
+    /// What is registered was looked at so far.
+    registrations_seen: WindowedGroupsSeen,
     pub(super) events_since_commit: u64,
     /// Groups were loaded since the last commit.
     pub(super) has_new_groups: bool,
@@ -93,7 +94,7 @@ impl Reader {
             pending: None,
             schemas: HashMap::new(),
             status,
-            revision: None,
+            registrations_seen: WindowedGroupsSeen::default(),
             events_since_commit: 0,
             has_new_groups: false,
             committed_at: Instant::now(),
@@ -140,12 +141,10 @@ impl Reader {
     /// crash could move it.
     async fn load_registrations(&mut self) -> Result<()> {
         let snapshot = self.shared.registry.snapshot();
-        if self.revision == Some(snapshot.state.revision) {
-            return Ok(());
-        }
-        self.revision = Some(snapshot.state.revision);
+        let seen = std::mem::replace(&mut self.registrations_seen, snapshot.windowed_groups_seen());
         let mut to_fill = Vec::new();
-        for wanted in wanted(&snapshot) {
+        let registered = snapshot.windowed_groups_since(seen);
+        for wanted in registered.filter_map(|(tenant, group)| Wanted::of(&snapshot, tenant, group)) {
             let id = wanted.group.id;
             if self.schemas.insert(id, wanted.schema.clone()).is_some() || self.id.purpose != Purpose::Live {
                 continue;

@@ -1,12 +1,11 @@
 //! Which windows the registry asks for.
 
 use crate::{
-    feature::{GroupId, GroupSchema, TenantId, WindowStart, definition::Feature},
+    feature::{GroupId, GroupSchema, TenantId, WindowStart},
     registry::RegistrySnapshot,
-    store::RecordBody,
     window::{WindowFeature, WindowGroup},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 /// A group of windowed features as it is registered.
 #[derive(Clone, Debug)]
@@ -16,36 +15,22 @@ pub struct Wanted {
     pub start: WindowStart,
 }
 
-/// Every group of windowed features of every tenant, in the order of their registration. Such a group is closed, so what is
-/// known of it never changes.
-pub fn wanted(snapshot: &RegistrySnapshot) -> Vec<Wanted> {
-    let mut by_group: HashMap<GroupId, (TenantId, Vec<&Feature>)> = HashMap::new();
-    for record in &snapshot.state.records {
-        if let RecordBody::Feature(feature) = &record.body
-            && feature.window.is_some()
-        {
-            by_group.entry(feature.group).or_insert((record.tenant, Vec::new())).1.push(feature);
-        }
+impl Wanted {
+    /// A group of windowed features as the snapshot has it. Such a group is closed, so what is known of it never changes.
+    pub fn of(snapshot: &RegistrySnapshot, tenant: TenantId, id: GroupId) -> Option<Self> {
+        let catalogue = snapshot.catalogue(tenant);
+        let entry = catalogue.group_by_id(id)?;
+        let first = entry.features.first()?;
+        let window = first.window.as_ref()?;
+        let group = WindowGroup {
+            id,
+            tenant,
+            entity_type: first.entity_type_name.clone(),
+            event_type: window.event_type.clone(),
+            size: window.size,
+            slide: window.slide,
+            features: entry.features.iter().filter_map(|feature| WindowFeature::of(feature)).collect(),
+        };
+        Some(Self { group, schema: entry.schema.clone(), start: window.start })
     }
-    let mut wanted: Vec<Wanted> = by_group
-        .into_values()
-        .filter_map(|(tenant, mut features)| {
-            features.sort_by_key(|feature| feature.column);
-            let first = *features.first()?;
-            let window = first.window.as_ref()?;
-            let schema = snapshot.catalogue(tenant).group(&first.group_name)?.schema.clone();
-            let group = WindowGroup {
-                id: first.group,
-                tenant,
-                entity_type: first.entity_type_name.clone(),
-                event_type: window.event_type.clone(),
-                size: window.size,
-                slide: window.slide,
-                features: features.iter().copied().filter_map(WindowFeature::of).collect(),
-            };
-            Some(Wanted { group, schema, start: window.start })
-        })
-        .collect();
-    wanted.sort_by_key(|wanted| wanted.group.id);
-    wanted
 }

@@ -8,6 +8,7 @@ mod knowledge;
 mod log;
 mod model;
 mod promises;
+mod registry;
 pub mod rows;
 mod statistics;
 mod streams;
@@ -65,7 +66,7 @@ impl TestTime {
 macro_rules! conformance {
     ($name:ident, $backend:ty) => {
         mod $name {
-            use super::{history, knowledge, log, promises, streams};
+            use super::{history, knowledge, log, promises, registry, streams};
 
             #[test]
             fn random_histories_give_the_models_answers() {
@@ -102,9 +103,19 @@ macro_rules! conformance {
                 promises::snapshots_see_whole_commits::<$backend>().await;
             }
 
+            #[test]
+            fn the_registry_holds_what_the_model_holds() {
+                registry::run::<$backend>();
+            }
+
             #[tokio::test]
-            async fn the_registry_keeps_order_and_revision() {
-                promises::registry::<$backend>().await;
+            async fn a_lost_history_of_the_registry_is_seen() {
+                registry::a_lost_history_is_seen::<$backend>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn tenants_do_not_wait_for_each_other() {
+                registry::tenants_do_not_wait_for_each_other::<$backend>().await;
             }
 
             #[test]

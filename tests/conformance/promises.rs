@@ -5,13 +5,10 @@ use super::{
     rows::{Row, USER, batch, cells, commit, group, write},
 };
 use larder::{
-    feature::{
-        Cell, Dtype, EntityTypeId, TenantId, Timestamp, Value,
-        definition::{EntityType, FeatureSet},
-    },
+    feature::{Cell, Dtype, TenantId, Timestamp, Value},
     store::{
-        AsOf, Commit, Commits, Committed, GroupRead, Idempotency, KnownAt, LatestRead, LatestReads,
-        RecordBody, Refusal, RegistryRecord, RegistryStore, Scan, Snapshot, StoreError, Views,
+        AsOf, Commit, Commits, Committed, GroupRead, Idempotency, KnownAt, LatestRead, LatestReads, Refusal,
+        Scan, Snapshot, StoreError, Views,
     },
 };
 use std::sync::{
@@ -196,45 +193,4 @@ pub async fn snapshots_see_whole_commits<B: Backend + Send + Sync + 'static>() {
         );
     }
     writing.await.unwrap();
-}
-
-pub async fn registry<B: Backend>() {
-    let mut backend = B::start(TestTime::default(), None).await;
-    let record = |tenant: u32, body: RecordBody| RegistryRecord { tenant: TenantId(tenant), body };
-    let entity_type = |tenant: u32, id: u32, name: &str| {
-        let keys = vec![name.to_owned()];
-        record(tenant, RecordBody::EntityType(EntityType { id: EntityTypeId(id), name: name.into(), keys }))
-    };
-    let set = |version| {
-        let created_at = Timestamp::from_stored(7);
-        record(
-            1,
-            RecordBody::FeatureSet(FeatureSet {
-                name: "fraud".into(),
-                version,
-                features: Vec::new(),
-                created_at,
-            }),
-        )
-    };
-    let store = backend.store();
-    assert_eq!(store.load().await.unwrap().revision, 0);
-    let first = vec![record(1, RecordBody::Tenant("one".into())), entity_type(1, 5, "user"), set(1)];
-    assert_eq!(store.change(0, first).await.unwrap(), 1);
-    assert!(matches!(store.change(0, vec![set(9)]).await, Err(StoreError::Conflict { .. })));
-    let second = vec![set(2), entity_type(1, 5, "customer"), record(2, RecordBody::Tenant("two".into()))];
-    assert_eq!(store.change(1, second).await.unwrap(), 2);
-    backend.restart().await;
-    let state = backend.store().load().await.unwrap();
-    let expected = vec![
-        record(1, RecordBody::Tenant("one".into())),
-        entity_type(1, 5, "customer"),
-        set(1),
-        set(2),
-        record(2, RecordBody::Tenant("two".into())),
-    ];
-    match state.revision {
-        2 => assert_eq!(state.records, expected),
-        revision => panic!("revision {revision}"),
-    }
 }

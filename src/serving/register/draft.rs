@@ -10,35 +10,34 @@ use crate::{
         Duration, EntityTypeId, FeatureId, GroupId, TenantId, Timestamp, Window, WindowStart,
         definition::{EntityType, Feature, FeatureDefinition, Group, VersionStatus},
     },
+    random,
     registry::{Catalogue, RegistrySnapshot, newest_active},
     serving::{Limits, catalogue::CatalogueEntry},
-    store::{RecordBody, RegistryRecord},
+    store::RecordBody,
 };
 use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub(super) struct Draft<'a> {
-    tenant: TenantId,
     catalogue: Arc<Catalogue>,
     limits: &'a Limits,
     now: Timestamp,
     revision: u64,
-    next_entity_type: u32,
-    next_group: u32,
-    next_feature: u64,
     entity_types: Vec<EntityType>,
     /// New ones by name.
     groups: HashMap<String, NewGroup>,
     /// All versions of the features that this call touches, oldest first, by group and name.
     versions: HashMap<(GroupId, String), Vec<Arc<Feature>>>,
     /// Names of groups that bare names belong to since this call.
-    bare_names: HashMap<String, GroupId>,
+    bare_names: HashMap<String, String>,
     /// Columns that groups have by now.
     columns: HashMap<GroupId, usize>,
     /// The groups of new windowed features by their source.
     windowed: HashMap<WindowSource, String>,
     outcomes: Vec<(Arc<Feature>, Outcome)>,
     seen: HashSet<FeatureId>,
+    /// What this call gave its new things.
+    new_ids: HashSet<u64>,
 }
 
 struct NewGroup {
@@ -57,24 +56,11 @@ impl<'a> Draft<'a> {
         limits: &'a Limits,
         now: Timestamp,
     ) -> Self {
-        let (mut entity_type, mut group, mut feature) = (0, 0, 0);
-        for record in &snapshot.state.records {
-            match &record.body {
-                RecordBody::EntityType(known) => entity_type = entity_type.max(known.id.0),
-                RecordBody::Group(known) => group = group.max(known.id.0),
-                RecordBody::Feature(known) => feature = feature.max(known.id.0),
-                RecordBody::Tenant(_) | RecordBody::ApiKey(_) | RecordBody::FeatureSet(_) => {}
-            }
-        }
         Self {
-            tenant,
             catalogue: snapshot.catalogue(tenant),
             limits,
             now,
-            revision: snapshot.state.revision,
-            next_entity_type: entity_type + 1,
-            next_group: group + 1,
-            next_feature: feature + 1,
+            revision: snapshot.revision(tenant).number(),
             entity_types: Vec::new(),
             groups: HashMap::new(),
             versions: HashMap::new(),
@@ -83,6 +69,7 @@ impl<'a> Draft<'a> {
             windowed: HashMap::new(),
             outcomes: Vec::new(),
             seen: HashSet::new(),
+            new_ids: HashSet::new(),
         }
     }
 
@@ -103,18 +90,16 @@ impl<'a> Draft<'a> {
     }
 
     /// What to put, in an order in which every record finds what it refers to.
-    pub(super) fn records(&self) -> Vec<RegistryRecord> {
-        let mut groups: Vec<&Group> = self.groups.values().map(|new| &new.group).collect();
-        groups.sort_by_key(|group| group.id.0);
+    pub(super) fn records(&self) -> Vec<RecordBody> {
+        let groups = self.groups.values().map(|new| &new.group);
         let entity_types = self.entity_types.iter().cloned().map(RecordBody::EntityType);
-        let groups = groups.into_iter().cloned().map(RecordBody::Group);
+        let groups = groups.cloned().map(RecordBody::Group);
         let features = self
             .outcomes
             .iter()
             .filter(|(_, outcome)| *outcome != Outcome::Unchanged)
             .map(|(feature, _)| RecordBody::Feature(Box::new(Feature::clone(feature))));
-        let bodies = entity_types.chain(groups).chain(features);
-        bodies.map(|body| RegistryRecord { tenant: self.tenant, body }).collect()
+        entity_types.chain(groups).chain(features).collect()
     }
 
     pub(super) fn registered(self, entry: impl Fn(Arc<Feature>) -> CatalogueEntry) -> Registered {
@@ -235,7 +220,7 @@ impl<'a> Draft<'a> {
         };
         let column = self.next_column(&group)?;
         let feature = Arc::new(Feature {
-            id: FeatureId(self.next_feature),
+            id: self.new_id(FeatureId, |catalogue, id| catalogue.feature_by_id(id).is_some()),
             name: definition.name.clone(),
             version: wanted,
             group: group.id,
@@ -252,8 +237,7 @@ impl<'a> Draft<'a> {
             revision: self.revision + 1,
             created_at: self.now,
         });
-        self.next_feature += 1;
-        self.bare_names.entry(feature.name.clone()).or_insert(feature.group);
+        self.bare_names.entry(feature.name.clone()).or_insert_with(|| feature.group_name.clone());
         self.keep(feature, Outcome::Created)
     }
 
@@ -308,8 +292,8 @@ impl<'a> Draft<'a> {
     /// The name of the group that a definition means.
     fn group_name(&self, definition: &FeatureDefinition) -> Result<String> {
         let name = &definition.name;
-        let owner = self.bare_names.get(name).copied().or_else(|| self.catalogue.bare_name(name));
-        let owner = owner.map(|group| self.group_by_id(group));
+        let known = || self.catalogue.group_by_id(self.catalogue.bare_name(name)?);
+        let owner = self.bare_names.get(name).or_else(|| known().map(|entry| &entry.group.name)).cloned();
         let group = match (&definition.window, &definition.group) {
             (Some(window), _) if self.known_windowed(definition).is_none() => {
                 self.windowed[&source(definition, window)].clone()
@@ -375,16 +359,10 @@ impl<'a> Draft<'a> {
         known.or_else(|| self.groups.get(name).map(|new| (new.group.clone(), true)))
     }
 
-    fn group_by_id(&self, id: GroupId) -> String {
-        let new = self.groups.values().map(|new| &new.group);
-        let known = self.catalogue.groups().map(|entry| &entry.group);
-        let found = new.chain(known).find(|group| group.id == id);
-        found.expect("a name belongs to a group that is there").name.clone()
-    }
-
     fn make_group(&mut self, name: &str, entity_type: EntityTypeId, definition: &FeatureDefinition) -> Group {
-        let group = Group { id: GroupId(self.next_group), name: name.to_owned(), entity_type };
-        self.next_group += 1;
+        let id =
+            self.new_id(|id| GroupId(id as u32 >> 1), |catalogue, id| catalogue.group_by_id(id).is_some());
+        let group = Group { id, name: name.to_owned(), entity_type };
         let source = definition.window.as_ref().map(|window| source(definition, window));
         self.groups.insert(name.to_owned(), NewGroup { group: group.clone(), source });
         group
@@ -413,10 +391,21 @@ impl<'a> Draft<'a> {
     }
 
     fn make_entity_type(&mut self, name: &str, keys: Vec<String>) -> EntityTypeId {
-        let id = EntityTypeId(self.next_entity_type);
-        self.next_entity_type += 1;
+        let taken = |catalogue: &Catalogue, id| catalogue.entity_type_by_id(id).is_some();
+        let id = self.new_id(|id| EntityTypeId(id as u32 >> 1), taken);
         self.entity_types.push(EntityType { id, name: name.to_owned(), keys });
         id
+    }
+
+    /// An id that nothing of this tenant has; the store refuses one that another tenant has.
+    fn new_id<T: Copy>(&mut self, of: impl Fn(u64) -> T, is_taken: impl Fn(&Catalogue, T) -> bool) -> T {
+        loop {
+            let random = random::id();
+            let id = of(random);
+            if !is_taken(&self.catalogue, id) && self.new_ids.insert(random) {
+                return id;
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         definition::{Feature, FeatureDefinition, VersionStatus},
         name::FeatureRef,
     },
-    store::{RecordBody, RegistryRecord},
+    store::RecordBody,
 };
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub struct Registered {
     /// In the order of the request.
     pub features: Vec<(CatalogueEntry, Outcome)>,
     pub entity_types_created: Vec<String>,
-    /// The registry's revision after the call.
+    /// The tenant's revision after the call.
     pub revision: u64,
 }
 
@@ -72,7 +72,7 @@ impl Service {
             ));
         }
         let now = self.clock.now();
-        let decided = self.registry.change(|snapshot| {
+        let decided = self.registry.change(caller.tenant(), |snapshot| {
             let draft = Draft::new(snapshot, caller.tenant(), &self.limits, now).decide(&registration)?;
             let records = if registration.dry_run { Vec::new() } else { draft.records() };
             Ok((draft, records))
@@ -96,16 +96,19 @@ impl Service {
             let message = format!("say which version, such as {name}@1");
             return Err(Error::invalid("feature", message));
         }
-        let change = self.registry.change(|snapshot| {
+        let change = self.registry.change(caller.tenant(), |snapshot| {
             let catalogue = snapshot.catalogue(caller.tenant());
             let feature = catalogue.feature(name).map_err(|error| error.at("feature"))?;
             if feature.status == status {
                 return Ok((feature.clone(), Vec::new()));
             }
-            let feature =
-                Feature { status, revision: snapshot.state.revision + 1, ..Feature::clone(feature) };
+            let feature = Feature {
+                status,
+                revision: snapshot.revision(caller.tenant()).number() + 1,
+                ..Feature::clone(feature)
+            };
             let body = RecordBody::Feature(Box::new(feature.clone()));
-            Ok((Arc::new(feature), vec![RegistryRecord { tenant: caller.tenant(), body }]))
+            Ok((Arc::new(feature), vec![body]))
         });
         Ok(self.entry(change.await?))
     }

@@ -15,7 +15,7 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinitio
 use serde::{Deserialize, Serialize};
 use std::{collections::HashSet, fs, sync::Arc};
 
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// The engine holds little (the recent tail, the registry) and its rows are kept in memory beside it.
 const CACHE_BYTES: usize = 8 << 20;
 /// How long an idempotency key is remembered.
@@ -117,6 +117,10 @@ impl Manifest {
                 match format {
                     None => drop(meta.insert(META_FORMAT, FORMAT)?),
                     Some(FORMAT) => {}
+                    Some(2) => {
+                        super::registry::upgrade(txn)?;
+                        meta.insert(META_FORMAT, FORMAT)?;
+                    }
                     Some(other) => return Ok(Err(other)),
                 }
                 txn.open_table(GROUPS)?;

@@ -10,13 +10,14 @@ use super::{
     manifest::Manifest,
     medium::Medium,
     memtable::RecentRow,
+    registry,
     segment::Segment,
     state::{GroupState, Published, State},
     timeline::Timeline,
 };
 use crate::{
     feature::{EntityTypeId, GroupId},
-    store::{EntityRows, Result, RowRef, StoredRow},
+    store::{EntityRows, Result, Revision, RowRef, StoredRow},
 };
 use std::{
     collections::HashSet,
@@ -25,6 +26,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+use tokio::sync::watch;
 
 /// How far ahead settled times are made durable: one sync a second, however many snapshots.
 const SETTLED_AHEAD_MICROS: i64 = 1_000_000;
@@ -43,6 +45,8 @@ pub struct Shared {
     /// `next_segment` when the compactor last looked.
     pub last_look: AtomicU64,
     pub compactor: Handle,
+    /// What the registry stands at.
+    pub registry_head: watch::Sender<Revision>,
     /// The number of the first commit since the start.
     pub first_commit: u64,
 }
@@ -96,6 +100,7 @@ impl Shared {
             next_segment: AtomicU64::new(named.iter().max().map_or(1, |last| last + 1)),
             last_look: AtomicU64::new(0),
             compactor: Handle::default(),
+            registry_head: watch::Sender::new(manifest.read(registry::head)?),
             published: Published::new(state, timeline),
             first_commit,
             manifest,
