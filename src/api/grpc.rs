@@ -227,13 +227,13 @@ struct Admin(Arc<Shared>);
 impl AdminService for Admin {
     async fn list_streams(&self, request: Request<ListStreamsRequest>) -> Answer<ListStreamsResponse> {
         let (call, ListStreamsRequest {}) = Call::split(request)?;
-        let streams = self.0.service.streams(&call.caller)?;
+        let streams = self.0.service.streams(&call.caller).await?;
         Ok(Response::new(admin::streams_to(&streams)))
     }
 
     async fn list_backfills(&self, request: Request<ListBackfillsRequest>) -> Answer<ListBackfillsResponse> {
         let (call, ListBackfillsRequest {}) = Call::split(request)?;
-        let backfills = self.0.service.backfills(&call.caller)?;
+        let backfills = self.0.service.backfills(&call.caller).await?;
         Ok(Response::new(admin::backfills_to(backfills)))
     }
 

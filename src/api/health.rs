@@ -30,8 +30,8 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let service = &shared.service;
     let store = service.store.snapshot(&[]).await.err().map_or_else(ok, |error| error.to_string());
     let server = if shared.is_draining() { "draining".to_owned() } else { ok() };
-    let stalled = service.events.streams.statuses().into_iter().find_map(|status| status.stalled);
-    let events = service.events.log.failure().map(|error| error.to_string()).or(stalled).unwrap_or_else(ok);
+    let trouble = service.events.streams.trouble();
+    let events = service.events.log.failure().map(|error| error.to_string()).or(trouble).unwrap_or_else(ok);
     let (status, word) = match (store == "ok" && server == "ok", events == "ok") {
         (true, true) => (StatusCode::OK, "ready"),
         (true, false) => (StatusCode::OK, "degraded"),

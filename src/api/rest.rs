@@ -216,13 +216,13 @@ async fn invalidate_cache(call: Call, State(shared): Api, JsonBody(body): JsonBo
 
 async fn list_streams(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref())?.finish()?;
-    let streams = shared.service.streams(&call.caller)?;
+    let streams = shared.service.streams(&call.caller).await?;
     Ok(json(admin::write_streams(&streams)))
 }
 
 async fn list_backfills(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref())?.finish()?;
-    let backfills = shared.service.backfills(&call.caller)?;
+    let backfills = shared.service.backfills(&call.caller).await?;
     Ok(json(admin::write_backfills(&backfills)))
 }
 

@@ -3,15 +3,37 @@
 //! The log is shared by all tenants. Whoever runs the server (scope operator) sees how partitions stand, which names
 //! nobody; whoever runs a tenant (scope admin) sees that tenant's backfills and records, and no other's.
 
-use super::{Service, catalogue::Page, page::PageRequest, streams::StreamStatus};
+use super::{Service, catalogue::Page, page::PageRequest};
 use crate::{
     access::{Caller, Scope},
     error::{Error, Kind, Result},
-    feature::{GroupId, Timestamp, entity},
+    feature::{GroupId, TenantId, Timestamp, entity},
     registry::Catalogue,
-    store::events::{DeadLetter, LateEvent, Place, SideQuery},
+    store::events::{
+        DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, ReaderSummary, SideQuery, StateSize,
+    },
     window::Ledger,
 };
+use std::{collections::HashMap, time::Duration};
+
+/// How long a question for statuses waits until what was judged before it is committed.
+const COMMIT_WAIT: Duration = Duration::from_secs(1);
+
+/// How one partition stands, as everybody who shares the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamStatus {
+    pub partition: u32,
+    /// Everything before it is counted, durably.
+    pub next_offset: u64,
+    pub committed_offset: u64,
+    /// The offset that the next record will get.
+    pub end_offset: u64,
+    pub log_time: Option<Timestamp>,
+    pub ledger: Ledger,
+    pub memory: StateSize,
+    /// Why it cannot go on; it tries again.
+    pub stalled: Option<String>,
+}
 
 /// A backfill as the caller's tenant sees it.
 #[derive(Clone, Debug)]
@@ -44,32 +66,65 @@ pub struct LateEntry {
 }
 
 impl Service {
-    /// How every partition stands that is read here.
-    pub fn streams(&self, caller: &Caller) -> Result<Vec<StreamStatus>> {
+    /// How every partition stands, from what its reader last committed: every process that shares the store answers the
+    /// same. What this process has judged before is committed first.
+    pub async fn streams(&self, caller: &Caller) -> Result<Vec<StreamStatus>> {
         caller.require(Scope::Operator)?;
-        Ok(self.events.streams.statuses())
+        self.events.streams.commit_judged(COMMIT_WAIT).await;
+        let states = self.events.store.readers().await?;
+        let mut live: HashMap<u32, ReaderState> = states
+            .into_iter()
+            .filter(|state| state.reader.purpose == Purpose::Live)
+            .map(|state| (state.reader.partition, state))
+            .collect();
+        let mut statuses = Vec::new();
+        for partition in 0..self.events.log.partitions() {
+            let reader = ReaderId { partition, purpose: Purpose::Live };
+            let state = live.remove(&partition).unwrap_or_else(|| ReaderState::new(reader));
+            statuses.push(StreamStatus {
+                partition,
+                next_offset: state.next_offset,
+                committed_offset: state.next_offset,
+                // Asked after the state was read, so that it is not before it.
+                end_offset: self.events.log.bounds(partition).await?.end,
+                log_time: state.log_time,
+                ledger: state.summary.ledger,
+                memory: state.summary.state,
+                stalled: state.stalled,
+            });
+        }
+        Ok(statuses)
     }
 
     /// Backfills of the caller's groups, under way and done.
-    pub fn backfills(&self, caller: &Caller) -> Result<Vec<Backfill>> {
+    pub async fn backfills(&self, caller: &Caller) -> Result<Vec<Backfill>> {
         caller.require(Scope::Admin)?;
         let catalogue = self.registry.catalogue(caller);
-        let of_caller = self.events.streams.backfills().into_iter().filter_map(|status| {
-            let is_own = |(tenant, _): &&(_, GroupId)| *tenant == caller.tenant();
-            let groups: Vec<String> =
-                status.groups.iter().filter(is_own).map(|(_, group)| name(&catalogue, *group)).collect();
-            let is_shared = groups.len() < status.groups.len();
-            (!groups.is_empty()).then(|| Backfill {
-                partition: status.partition,
+        let is_own = |(tenant, _): &(TenantId, GroupId)| *tenant == caller.tenant();
+        let mut backfills = Vec::new();
+        for state in self.events.store.readers().await? {
+            let ReaderSummary { groups: all, joins_at, ledger, .. } = state.summary;
+            let own = all.iter().filter(|group| is_own(group));
+            let groups: Vec<String> = own.map(|(_, group)| name(&catalogue, *group)).collect();
+            if state.reader.purpose == Purpose::Live || groups.is_empty() {
+                continue;
+            }
+            let partition = state.reader.partition;
+            let end_offset = match state.done {
+                true => state.next_offset,
+                false => self.events.log.bounds(partition).await?.end,
+            };
+            backfills.push(Backfill {
+                partition,
+                next_offset: state.next_offset,
+                end_offset,
+                joins_at: joins_at.filter(|_| all.first().is_some_and(is_own)),
+                done: state.done,
+                ledger: (groups.len() == all.len()).then_some(ledger),
                 groups,
-                next_offset: status.next_offset,
-                end_offset: status.end_offset,
-                joins_at: status.joins_at.filter(|_| status.groups.first().as_ref().is_some_and(is_own)),
-                done: status.done,
-                ledger: (!is_shared).then_some(status.ledger),
-            })
-        });
-        Ok(of_caller.collect())
+            });
+        }
+        Ok(backfills)
     }
 
     /// A page of the caller's late events, by partition and offset.

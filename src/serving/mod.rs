@@ -52,16 +52,15 @@ pub struct Service {
 pub struct Events {
     pub log: Arc<dyn EventLog>,
     pub store: Arc<dyn StreamStore>,
+    /// The partitions that this process reads.
     pub streams: Arc<streams::Streams>,
     /// How events are judged by whoever reads the log.
     pub windows: window::Options,
 }
 
 impl Events {
-    /// A log that is read by this process.
     pub fn new(log: Arc<dyn EventLog>, store: Arc<dyn StreamStore>) -> Self {
-        let streams = Arc::new(streams::Streams::new(log.partitions()));
-        Self { log, store, streams, windows: window::Options::default() }
+        Self { log, store, streams: Arc::default(), windows: window::Options::default() }
     }
 }
 

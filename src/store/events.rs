@@ -13,7 +13,7 @@ use super::{Result, StoreError};
 pub use crate::event::Payload;
 use crate::{
     feature::{GroupId, GroupSchema, TenantId, Timestamp},
-    window::{MissedWindows, WindowRows},
+    window::{Ledger, MissedWindows, WindowRows},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -158,6 +158,11 @@ pub trait StreamStore: Send + Sync + 'static {
     /// Readers that have committed something, with what they stand at, by partition.
     async fn readers(&self) -> Result<Vec<ReaderState>>;
 
+    /// Notes why a reader cannot go on from what it last committed; its next commit takes the note back.
+    ///
+    /// `Kind::FailedPrecondition` if somebody else has claimed the reader since.
+    async fn note_stalled(&self, reader: ReaderId, epoch: u64, why: &str) -> Result<()>;
+
     /// Late events of a tenant by partition and offset.
     async fn late_events(&self, query: SideQuery) -> Result<Vec<LateEvent>>;
 
@@ -190,16 +195,47 @@ pub struct Claim {
     pub saves: Vec<Save>,
 }
 
-/// Where a reader stands.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How far a reader has come. Every process that shares the store reads the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReaderState {
     pub reader: ReaderId,
     pub next_offset: u64,
     /// The greatest log time before it.
     pub log_time: Option<Timestamp>,
-    /// What people are shown; the reader's own form.
-    pub summary: Vec<u8>,
+    pub summary: ReaderSummary,
+    /// A backfill has read everything that it is for.
     pub done: bool,
+    /// Why the reader cannot go on from here; it tries again.
+    pub stalled: Option<String>,
+}
+
+/// What `larder streams` and `larder streams --backfills` show of a reader beside its progress.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReaderSummary {
+    /// The groups that it counts for, with their tenants.
+    pub groups: Vec<(TenantId, GroupId)>,
+    /// The end of the first live window, of the first group of a backfill.
+    pub joins_at: Option<Timestamp>,
+    pub ledger: Ledger,
+    pub state: StateSize,
+}
+
+/// What the open windows of a reader take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateSize {
+    /// Entities with open windows, by event type.
+    pub entities: u64,
+    /// Pairs of entity and pane.
+    pub panes: u64,
+    pub bytes: u64,
+}
+
+impl ReaderState {
+    /// A reader that has read nothing.
+    pub fn new(reader: ReaderId) -> Self {
+        let summary = ReaderSummary::default();
+        Self { reader, next_offset: 0, log_time: None, summary, done: false, stalled: None }
+    }
 }
 
 /// A part of an aggregator's state, by the reader's own numbers, which grow.

@@ -3,19 +3,17 @@
 use super::reader::Reader;
 use crate::{
     error::{Error, Result},
-    feature::{Column, GroupId, TenantId, Timestamp},
-    serving::streams::{BackfillStatus, Streams},
+    feature::{Column, GroupId, Timestamp},
     store::events::{
-        Body, Created, DeadLetter, LateEvent, Payload, Place, Purpose, ReaderId, ReaderState, Record,
-        StreamCommit, StreamRows,
+        Body, Created, DeadLetter, LateEvent, Payload, Place, Purpose, ReaderId, ReaderState, ReaderSummary,
+        Record, StateSize, StreamCommit, StreamRows,
     },
-    window::{Aggregator, Event, Ledger, Verdict, WindowRows},
+    window::{Aggregator, Event, Memory, Verdict, WindowRows},
 };
 use arrow::{
     array::{AsArray, BooleanArray},
     compute::filter,
 };
-use serde::{Deserialize, Serialize};
 use tokio::{task::JoinHandle, time::Instant};
 
 /// A commit under way. The reader goes on; the next commit waits for this one.
@@ -92,47 +90,20 @@ impl Side {
     }
 }
 
-/// What a reader's state says to people.
-#[derive(Serialize, Deserialize)]
-struct Summary {
-    groups: Vec<(TenantId, GroupId)>,
-    joins_at: Option<Timestamp>,
-    ledger: Ledger,
-}
-
-/// Where a reader stands.
-pub fn state_of(reader: ReaderId, aggregator: &Aggregator, done: bool) -> Result<ReaderState> {
+/// How far a reader has come, and what its aggregator holds at this moment.
+pub fn state_of(reader: ReaderId, aggregator: &Aggregator, done: bool) -> ReaderState {
     let groups: Vec<_> = aggregator.registered().map(|group| (group.tenant, group.id)).collect();
     let joins_at = groups.first().and_then(|(_, group)| aggregator.ends_before(*group));
-    let summary = Summary { groups, joins_at, ledger: aggregator.ledger() };
-    Ok(ReaderState {
+    let Memory { entities, panes, bytes, .. } = aggregator.memory();
+    let state = StateSize { entities: entities as u64, panes: panes as u64, bytes: bytes as u64 };
+    ReaderState {
         reader,
         next_offset: aggregator.next_offset(),
         log_time: aggregator.log_time(),
-        summary: rmp_serde::to_vec(&summary).map_err(Error::internal)?,
+        summary: ReaderSummary { groups, joins_at, ledger: aggregator.ledger(), state },
         done,
-    })
-}
-
-/// The ledger that a reader committed.
-pub fn ledger_of(state: &ReaderState) -> Result<Ledger> {
-    let summary: Summary = rmp_serde::from_slice(&state.summary).map_err(Error::internal)?;
-    Ok(summary.ledger)
-}
-
-/// Shows how a backfill stands.
-pub fn show_backfill(streams: &Streams, state: &ReaderState, end_offset: u64) -> Result<()> {
-    let summary: Summary = rmp_serde::from_slice(&state.summary).map_err(Error::internal)?;
-    streams.set_backfill(BackfillStatus {
-        partition: state.reader.partition,
-        groups: summary.groups,
-        next_offset: state.next_offset,
-        end_offset,
-        joins_at: summary.joins_at,
-        done: state.done,
-        ledger: summary.ledger,
-    });
-    Ok(())
+        stalled: None,
+    }
 }
 
 impl Reader {
@@ -167,7 +138,7 @@ impl Reader {
             Purpose::Live => (side, Created::AsLogged),
             Purpose::Backfill(_) => (Side::default(), Created::AtCommit),
         };
-        let state = state_of(self.id, &self.aggregator, done)?;
+        let state = state_of(self.id, &self.aggregator, done);
         let opens = std::mem::take(&mut self.opens);
         let newest = rows.iter().filter_map(|of| of.rows.created.iter().copied().max()).max();
         let (next_offset, groups) = (state.next_offset, rows.iter().map(|of| of.group.id).collect());
@@ -186,6 +157,7 @@ impl Reader {
             opened,
         });
         (self.events_since_commit, self.has_new_groups) = (0, false);
+        (self.commit_asked, self.was_stalled) = (false, false);
         self.committed_at = Instant::now();
         // It takes its place in the store's queue now, however long this reader computes before it waits again.
         tokio::task::yield_now().await;

@@ -25,11 +25,11 @@ use crate::{
     registry::Registry,
     serving::{
         LastWritten, Service,
-        streams::{StreamStatus, Streams},
+        streams::{ReaderStatus, Streams},
     },
     store::{
         DurableStore,
-        events::{EventLog, Purpose, ReaderId, StreamStore},
+        events::{EventLog, Purpose, ReaderId, ReaderState, StreamStore},
     },
     window::Options,
 };
@@ -80,26 +80,24 @@ impl Aggregation {
         });
         let states = shared.stream_store.readers().await?;
         for state in &states {
-            match (state.reader.purpose, state.done) {
-                (Purpose::Live, _) => {}
-                (_, true) => commit::show_backfill(&shared.streams, state, state.next_offset)?,
-                (_, false) => shared.spawn(state.reader)?,
+            if state.reader.purpose != Purpose::Live && !state.done {
+                shared.spawn(state.reader)?;
             }
         }
         for partition in 0..shared.log.partitions() {
+            shared.streams.begin(partition);
             let reader = ReaderId { partition, purpose: Purpose::Live };
-            let state = states.iter().find(|state| state.reader == reader);
-            let committed_offset = state.map_or(0, |state| state.next_offset);
-            let ledger = state.map(commit::ledger_of).transpose()?.unwrap_or_default();
+            let committed = states.iter().find(|state| state.reader == reader);
+            let state = committed.cloned().unwrap_or_else(|| ReaderState::new(reader));
             // So that nobody takes a reader that is still loading for one that has caught up.
-            shared.streams.set_status(StreamStatus {
+            shared.streams.set_status(ReaderStatus {
                 partition,
-                committed_offset,
-                next_offset: committed_offset,
+                committed_offset: state.next_offset,
+                next_offset: state.next_offset,
                 end_offset: shared.log.bounds(partition).await?.end,
-                log_time: state.and_then(|state| state.log_time),
-                ledger,
-                ..StreamStatus::default()
+                log_time: state.log_time,
+                ledger: state.summary.ledger,
+                ..ReaderStatus::default()
             });
             shared.spawn(reader)?;
         }
@@ -149,9 +147,13 @@ impl Shared {
 /// Reads on until told to stop or done; begins again from the last commit after a failure.
 async fn read_until_stopped(shared: &Arc<Shared>, id: ReaderId) {
     let mut retry = RETRY_MIN;
+    let mut noted = String::new();
     loop {
+        let mut epoch = None;
         let reading = async {
-            let mut reader = Reader::claim(shared.clone(), id).await?;
+            let claim = shared.stream_store.claim(id).await?;
+            epoch = Some(claim.epoch);
+            let mut reader = Reader::load(shared.clone(), id, claim)?;
             retry = RETRY_MIN;
             reader.run().await
         };
@@ -166,6 +168,17 @@ async fn read_until_stopped(shared: &Arc<Shared>, id: ReaderId) {
             %error,
             "a reader of the event log failed; it begins again from its last commit"
         );
+        let why = error.to_string();
+        if let Some(epoch) = epoch
+            && noted != why
+        {
+            match shared.stream_store.note_stalled(id, epoch, &why).await {
+                Ok(()) => noted = why,
+                Err(error) => {
+                    tracing::warn!(partition = id.partition, %error, "cannot note that a reader stalls")
+                }
+            }
+        }
         if id.purpose == Purpose::Live {
             shared.streams.stalled(id.partition, error);
         }

@@ -11,8 +11,8 @@ use crate::{
     event::{DecodedEvent, FieldValue, decode},
     feature::{GroupId, GroupSchema, TenantId, Timestamp, WindowStart},
     registry::WindowedGroupsSeen,
-    serving::streams::{StreamStatus, Verdict},
-    store::events::{Body, Place, Purpose, ReaderId, ReaderState, Record, Save},
+    serving::streams::{ReaderStatus, RecordOutcome},
+    store::events::{Body, Claim, Place, Purpose, ReaderId, ReaderState, Record, Save},
     window::{Aggregator, Event, Judgement, Position, Span, WARM_MAX},
 };
 use std::{
@@ -26,8 +26,8 @@ use tokio::time::Instant;
 const READ_BYTES: usize = 1 << 20;
 /// State is committed at least that often, so that a restart has little to read again.
 const COMMIT_EVENTS_MAX: u64 = 2_000_000;
-/// Progress is committed at least that often where there is some: retention removes only what was committed.
-const COMMIT_EVERY: Duration = Duration::from_secs(60);
+/// Progress is committed at least that often where there is some: other processes see no other.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// Late events and dead letters wait no longer for a commit.
 const SIDE_WAIT: Duration = Duration::from_millis(500);
 /// How often to look without being told.
@@ -52,22 +52,25 @@ pub struct Reader {
     pub(super) pending: Option<Pending>,
     /// Schemas of the groups that rows may come for.
     pub(super) schemas: HashMap<GroupId, Arc<GroupSchema>>,
-    pub(super) status: StreamStatus,
+    pub(super) status: ReaderStatus,
     /// What is registered was looked at so far.
     registrations_seen: WindowedGroupsSeen,
     pub(super) events_since_commit: u64,
     /// Groups were loaded since the last commit.
     pub(super) has_new_groups: bool,
     pub(super) committed_at: Instant,
+    /// Somebody wants to see what was judged.
+    pub(super) commit_asked: bool,
+    /// What is committed says that the reader stalls: the next commit takes it back.
+    pub(super) was_stalled: bool,
     ticked: Option<Instant>,
     /// Kept for its memory.
     values: Vec<FieldValue<'static>>,
 }
 
 impl Reader {
-    /// Takes the place over and loads what was committed.
-    pub async fn claim(shared: Arc<Shared>, id: ReaderId) -> Result<Self> {
-        let claim = shared.stream_store.claim(id).await?;
+    /// Loads what was committed before the claim.
+    pub fn load(shared: Arc<Shared>, id: ReaderId, claim: Claim) -> Result<Self> {
         let (saves, aggregator) = Saves::load(&claim.saves, shared.options)?;
         let committed = claim.state.as_ref().map_or(0, |state| state.next_offset);
         if committed != aggregator.next_offset() {
@@ -77,11 +80,11 @@ impl Reader {
                 aggregator.next_offset()
             )));
         }
-        let status = StreamStatus {
+        let status = ReaderStatus {
             partition: id.partition,
             committed_offset: committed,
             next_offset: committed,
-            ..StreamStatus::default()
+            ..ReaderStatus::default()
         };
         Ok(Self {
             shared,
@@ -98,6 +101,8 @@ impl Reader {
             events_since_commit: 0,
             has_new_groups: false,
             committed_at: Instant::now(),
+            commit_asked: false,
+            was_stalled: claim.state.is_some_and(|state| state.stalled.is_some()),
             ticked: None,
             values: Vec::new(),
         })
@@ -107,6 +112,7 @@ impl Reader {
     pub async fn run(&mut self) -> Result<()> {
         let shared = self.shared.clone();
         let mut registry = shared.registry.changes();
+        let commit_asked = shared.streams.commit_asked(self.id.partition);
         self.load_registrations().await?;
         self.show().await?;
         loop {
@@ -120,6 +126,10 @@ impl Reader {
                 }
                 // Only an end to waiting: what is registered is looked at below, after the read and before its records.
                 _ = registry.changed() => Vec::new(),
+                () = commit_asked.notified(), if self.id.purpose == Purpose::Live => {
+                    self.commit_asked = true;
+                    Vec::new()
+                }
                 records = shared.log.read(self.id.partition, next, READ_BYTES, patience) => records?,
             };
             self.load_registrations().await?;
@@ -177,7 +187,7 @@ impl Reader {
             aggregator.register(wanted.group, Span::Before(joins_at))?;
         }
         let save = saves::first(&mut aggregator)?;
-        Ok(Some((super::commit::state_of(reader, &aggregator, false)?, save)))
+        Ok(Some((super::commit::state_of(reader, &aggregator, false), save)))
     }
 
     /// Judges records in their order, and tells producers.
@@ -220,7 +230,7 @@ impl Reader {
     }
 
     /// Shows the ledger, then tells producers: nobody who was answered finds their events missing in it.
-    fn tell(&mut self, first: &Record, verdicts: &[Verdict]) {
+    fn tell(&mut self, first: &Record, verdicts: &[RecordOutcome]) {
         if self.id.purpose == Purpose::Live {
             self.show_status();
             self.shared.streams.judged(self.id.partition, first.offset, verdicts);
@@ -239,11 +249,11 @@ impl Reader {
         self.shared.streams.set_status(self.status.clone());
     }
 
-    fn judge(&mut self, record: &Record, decoded: Option<Result<DecodedEvent<'_>>>) -> Result<Verdict> {
+    fn judge(&mut self, record: &Record, decoded: Option<Result<DecodedEvent<'_>>>) -> Result<RecordOutcome> {
         let position = Position { offset: record.offset, log_time: record.log_time };
         let (Body::Event { tenant, .. }, Some(decoded)) = (&record.body, decoded) else {
             self.aggregator.tick(position)?;
-            return Ok(Verdict::Tick);
+            return Ok(RecordOutcome::Tick);
         };
         let place = Place { partition: self.id.partition, offset: record.offset };
         let decoded = match decoded {
@@ -271,21 +281,34 @@ impl Reader {
             self.side.dead(place, record, reason.message());
         }
         self.values = recycled(values);
-        Ok(Verdict::Event(judgement))
+        Ok(RecordOutcome::Event(judgement))
     }
 
     /// A record that cannot be decoded delays nobody.
-    fn bury(&mut self, position: Position, place: Place, record: &Record, why: &Error) -> Result<Verdict> {
+    fn bury(
+        &mut self,
+        position: Position,
+        place: Place,
+        record: &Record,
+        why: &Error,
+    ) -> Result<RecordOutcome> {
         self.aggregator.dead(position)?;
         self.side.dead(place, record, &why.to_string());
-        Ok(Verdict::Dead)
+        Ok(RecordOutcome::Dead)
     }
 
     fn is_commit_due(&self) -> bool {
         self.aggregator.rows_waiting() > 0
+            || self.was_stalled
+            || self.commit_asked && self.is_behind()
             || self.events_since_commit >= COMMIT_EVENTS_MAX
             || self.events_since_commit > 0 && self.committed_at.elapsed() >= COMMIT_EVERY
             || self.side.waits_since().is_some_and(|since| since.elapsed() >= SIDE_WAIT)
+    }
+
+    /// Whether something was judged that is not committed.
+    fn is_behind(&self) -> bool {
+        self.status.committed_offset < self.aggregator.next_offset()
     }
 
     /// How long a read may wait for records.
@@ -315,11 +338,10 @@ impl Reader {
 
     /// Shows how the reader stands.
     async fn show(&mut self) -> Result<()> {
-        let end_offset = self.shared.log.bounds(self.id.partition).await?.end;
         if self.id.purpose != Purpose::Live {
-            let state = super::commit::state_of(self.id, &self.aggregator, false)?;
-            return super::commit::show_backfill(&self.shared.streams, &state, end_offset);
+            return Ok(());
         }
+        let end_offset = self.shared.log.bounds(self.id.partition).await?.end;
         if self.pending.is_none() && self.aggregator.rows_waiting() == 0 {
             self.shared.stream_store.settled(self.id.partition, self.aggregator.next_offset());
         }
@@ -332,9 +354,7 @@ impl Reader {
     async fn finish(&mut self) -> Result<()> {
         self.wait().await?;
         self.commit(true).await?;
-        self.wait().await?;
-        let state = super::commit::state_of(self.id, &self.aggregator, true)?;
-        super::commit::show_backfill(&self.shared.streams, &state, state.next_offset)
+        self.wait().await
     }
 }
 

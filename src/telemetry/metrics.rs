@@ -56,6 +56,7 @@ pub struct StreamSample {
     pub panes: u64,
     pub state_bytes: u64,
     pub is_stalled: bool,
+    pub is_fenced: bool,
 }
 
 struct Counts {
@@ -210,6 +211,11 @@ impl Metrics {
         gauge("stream.stalled", "1 = the partition does not go on; the log says why", |sample| {
             u64::from(sample.is_stalled)
         });
+        gauge(
+            "stream.fenced",
+            "1 = another process took the partition over, and the reader here ended",
+            |sample| u64::from(sample.is_fenced),
+        );
     }
 
     /// Counts an answered request, by the positions of its labels.

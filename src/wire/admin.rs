@@ -4,10 +4,9 @@ use super::{json::JsonWriter, proto, query::Query, value::timestamp_to};
 use crate::{
     error::Result,
     serving::{
-        admin::{Backfill, LateEntry, LateFilter},
+        admin::{Backfill, LateEntry, LateFilter, StreamStatus},
         catalogue::Page,
         page::PageRequest,
-        streams::StreamStatus,
     },
     store::events::DeadLetter,
     window::Ledger,
@@ -22,9 +21,9 @@ pub fn streams_to(streams: &[StreamStatus]) -> proto::ListStreamsResponse {
         lag: lag(stream),
         log_time: stream.log_time.map(timestamp_to),
         ledger: Some(ledger_to(stream.ledger)),
-        entities: stream.memory.entities as u64,
-        panes: stream.memory.panes as u64,
-        state_bytes: stream.memory.bytes as u64,
+        entities: stream.memory.entities,
+        panes: stream.memory.panes,
+        state_bytes: stream.memory.bytes,
         stalled: stream.stalled.clone().unwrap_or_default(),
     };
     proto::ListStreamsResponse { streams: streams.iter().map(stream).collect() }
@@ -39,9 +38,9 @@ pub fn write_streams(streams: &[StreamStatus]) -> Vec<u8> {
         w.key("lag").uint(lag(stream));
         w.key("log_time").option(stream.log_time, JsonWriter::timestamp);
         w.key("ledger").object(|w| write_ledger(w, stream.ledger));
-        w.key("entities").uint(stream.memory.entities as u64);
-        w.key("panes").uint(stream.memory.panes as u64);
-        w.key("state_bytes").uint(stream.memory.bytes as u64);
+        w.key("entities").uint(stream.memory.entities);
+        w.key("panes").uint(stream.memory.panes);
+        w.key("state_bytes").uint(stream.memory.bytes);
         w.key("stalled").option(stream.stalled.as_deref(), JsonWriter::string);
     })
 }
@@ -175,7 +174,7 @@ pub fn write_dead(page: &Page<DeadLetter>) -> Vec<u8> {
     })
 }
 
-/// Records that are not judged yet.
+/// Records that are not counted yet.
 fn lag(stream: &StreamStatus) -> u64 {
     stream.end_offset.saturating_sub(stream.next_offset)
 }

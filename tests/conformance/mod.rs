@@ -144,6 +144,11 @@ macro_rules! conformance {
             }
 
             #[tokio::test]
+            async fn stalls_are_noted() {
+                streams::stalls_are_noted::<$backend>().await;
+            }
+
+            #[tokio::test]
             async fn large_and_small_stream_commits_agree() {
                 streams::large_and_small_commits_agree::<$backend>().await;
             }

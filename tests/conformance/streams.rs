@@ -10,10 +10,11 @@ use larder::{
         DurableStore, LatestRead, LatestReads, Scan, StoreError, Views,
         events::{
             Created, DeadLetter, EventLog, LateEvent, NewRecord, Payload, Place, Purpose, ReaderId,
-            ReaderState, Save, SideQuery, StreamCommit, StreamRows, StreamStore, partition_of,
+            ReaderState, ReaderSummary, Save, SideQuery, StateSize, StreamCommit, StreamRows, StreamStore,
+            partition_of,
         },
     },
-    window::{MissedWindows, WindowRows},
+    window::{Ledger, MissedWindows, WindowRows},
 };
 use std::sync::Arc;
 
@@ -43,10 +44,12 @@ async fn append(store: &impl EventLog, partition: u32, count: usize) {
 
 /// A commit of nothing but where a reader stands.
 pub fn progress(reader: ReaderId, epoch: u64, next_offset: u64) -> StreamCommit {
-    let summary = format!("at {next_offset}").into_bytes();
+    let ledger = Ledger { counted: next_offset, ..Ledger::default() };
+    let state = StateSize { entities: 1, panes: 2, bytes: next_offset };
+    let summary = ReaderSummary { groups: vec![(TenantId(1), GroupId(1))], joins_at: None, ledger, state };
     StreamCommit {
         epoch,
-        state: ReaderState { reader, next_offset, log_time: None, summary, done: false },
+        state: ReaderState { next_offset, summary, ..ReaderState::new(reader) },
         save: None,
         drop_saves: Vec::new(),
         rows: Vec::new(),
@@ -188,6 +191,8 @@ pub async fn commits_are_whole<B: Backend>() {
             ..progress(live(1), epoch, 9)
         };
         assert!(matches!(store.commit_stream(late).await, Err(StoreError::Fenced(_))));
+        let noted = store.note_stalled(live(1), epoch, "not ours").await;
+        assert!(matches!(noted, Err(StoreError::Fenced(_))));
     }
     assert_eq!(scan(store, &group, "a").await, rows);
     assert_eq!(store.late_events(side_query(1, None, 9)).await.unwrap().len(), 1);
@@ -202,6 +207,28 @@ pub async fn commits_are_whole<B: Backend>() {
     backend.restart().await;
     let claim = backend.store().claim(live(1)).await.unwrap();
     assert_eq!((claim.state.unwrap().next_offset, claim.saves), (10, vec![save(3), save(4)]));
+}
+
+/// Whoever shares the store sees why a reader cannot go on, until it commits again.
+pub async fn stalls_are_noted<B: Backend>() {
+    let mut backend = B::start(TestTime::default(), None).await;
+    append(backend.store(), 0, 5).await;
+    let epoch = backend.store().claim(live(0)).await.unwrap().epoch;
+    for next_offset in [0, 3] {
+        if next_offset > 0 {
+            backend.store().commit_stream(progress(live(0), epoch, next_offset)).await.unwrap();
+        }
+        let before = match next_offset {
+            0 => ReaderState::new(live(0)),
+            _ => progress(live(0), epoch, next_offset).state,
+        };
+        backend.store().note_stalled(live(0), epoch, "it is full").await.unwrap();
+        let stalled = ReaderState { stalled: Some("it is full".into()), ..before };
+        assert_eq!(backend.store().readers().await.unwrap(), [stalled]);
+    }
+    backend.store().commit_stream(progress(live(0), epoch, 4)).await.unwrap();
+    backend.restart().await;
+    assert_eq!(backend.store().readers().await.unwrap(), [progress(live(0), epoch, 4).state]);
 }
 
 /// The rows of a large commit become a segment, those of a small one do not: both keep what orders them.

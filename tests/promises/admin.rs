@@ -8,8 +8,10 @@ use crate::support::TestApp;
 use larder::{
     access::Scope,
     feature::{Duration, GroupId, TenantId, Timestamp},
-    serving::streams::BackfillStatus,
-    store::events::{Created, DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, StreamCommit},
+    store::events::{
+        Created, DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, ReaderSummary, StateSize,
+        StreamCommit,
+    },
     window::{Ledger, MissedWindows},
 };
 use serde_json::{Value as Json, json};
@@ -84,24 +86,13 @@ async fn partitions_say_how_they_stand() {
 async fn backfills_are_shown_to_their_tenants_alone() {
     each(async |app, via| {
         let (own, other) = groups(app, via).await;
-        let streams = &app.app().service().events.streams;
-        let ledger = Ledger { counted: 3, ..Ledger::default() };
-        let backfill = |groups: &[(TenantId, GroupId)]| BackfillStatus {
-            partition: 0,
-            groups: groups.to_vec(),
-            next_offset: 5,
-            end_offset: 8,
-            joins_at: Some(at(600)),
-            done: false,
-            ledger,
-        };
-        streams.set_backfill(backfill(&[own]));
-        streams.set_backfill(backfill(&[other]));
-        streams.set_backfill(backfill(&[other, own]));
+        for (number, groups) in [vec![own], vec![other], vec![other, own]].into_iter().enumerate() {
+            commit_backfill(app, 1_000_000 + number as u32, groups).await;
+        }
         let answer = admin_list(app, via, app.key(), "backfills", &[]).await.unwrap();
         let shown = |joins_at: Json, ledger: Json| {
-            json!({"partition": 0, "groups": ["spent"], "next_offset": 5, "end_offset": 8, "joins_at": joins_at,
-                   "done": false, "ledger": ledger})
+            json!({"partition": 0, "groups": ["spent"], "next_offset": 5, "end_offset": 5, "joins_at": joins_at,
+                   "done": true, "ledger": ledger})
         };
         let counted = json!({"produced": 3, "counted": 3, "unused": 0, "late": 0, "duplicate": 0, "dead": 0});
         let expected = [shown(json!("1970-01-01T00:10:00Z"), counted), shown(Json::Null, Json::Null)];
@@ -217,6 +208,28 @@ async fn groups(app: &TestApp, via: &mut Via) -> ((TenantId, GroupId), (TenantId
     (group(app.key()), group(&foreign))
 }
 
+/// How far a backfill has come, as its reader would leave it.
+async fn commit_backfill(app: &TestApp, number: u32, groups: Vec<(TenantId, GroupId)>) {
+    let reader = ReaderId { partition: 0, purpose: Purpose::Backfill(GroupId(number)) };
+    let ledger = Ledger { counted: 3, ..Ledger::default() };
+    let summary = ReaderSummary { groups, joins_at: Some(at(600)), ledger, state: StateSize::default() };
+    let state = ReaderState { next_offset: 5, summary, done: true, ..ReaderState::new(reader) };
+    let store = &app.app().service().events.store;
+    let epoch = store.claim(reader).await.unwrap().epoch;
+    let commit = StreamCommit {
+        epoch,
+        state,
+        save: None,
+        drop_saves: vec![],
+        rows: vec![],
+        created: Created::AtCommit,
+        late: vec![],
+        dead: vec![],
+        opens: vec![],
+    };
+    store.commit_stream(commit).await.unwrap();
+}
+
 /// Late events 1 (the other tenant's), 2, 4 and 6, and dead letters 3 and 5, as a reader of its own would leave them.
 async fn write_side_tables(app: &TestApp, own: (TenantId, GroupId), other: (TenantId, GroupId)) {
     let store = &app.app().service().events.store;
@@ -243,13 +256,7 @@ async fn write_side_tables(app: &TestApp, own: (TenantId, GroupId), other: (Tena
     };
     let commit = StreamCommit {
         epoch: claim.epoch,
-        state: ReaderState {
-            reader,
-            next_offset: 7,
-            log_time: Some(at(1_806)),
-            summary: vec![],
-            done: false,
-        },
+        state: ReaderState { next_offset: 7, log_time: Some(at(1_806)), ..ReaderState::new(reader) },
         save: None,
         drop_saves: vec![],
         rows: vec![],

@@ -359,6 +359,7 @@ pub(super) fn answered(answer: crate::support::Answer) -> Outcome<Json> {
         "not-found" => 404,
         "already-exists" | "aborted" => 409,
         "too-large" => 413,
+        "unavailable" => 503,
         other => panic!("{other}: {message}"),
     };
     assert_eq!(answer.status, status);
@@ -376,6 +377,7 @@ pub(super) fn refused(status: Status) -> Refused {
         "already-exists" => Code::AlreadyExists,
         "aborted" => Code::Aborted,
         "too-large" => Code::ResourceExhausted,
+        "unavailable" => Code::Unavailable,
         other => panic!("{other}: {status}"),
     };
     assert_eq!(status.code(), code);

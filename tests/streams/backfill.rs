@@ -82,7 +82,7 @@ async fn from_now_on_nothing_earlier_counts() {
     let registered = world.time.get();
     publish(&world, &mut random, 30).await;
     let (early, late) = (values(&world, "early").await, values(&world, "late").await);
-    assert!(world.service.events.streams.backfills().is_empty());
+    assert!(world.backfills().await.is_empty());
     assert!(late.keys().all(|(_, end)| *end > registered), "{late:?}");
     let joined: BTreeMap<_, _> =
         early.into_iter().filter(|((_, end), _)| *end > registered + 6 * MINUTE).collect();
@@ -104,6 +104,6 @@ async fn where_nothing_happened_yet_every_window_counts() {
     world.caught_up().await;
     let ends = world.history("count", &entities()).await["ann"].len();
     assert_eq!(ends, 6, "five windows with the event, and the empty one after them");
-    assert!(world.service.events.streams.backfills().is_empty());
+    assert!(world.backfills().await.is_empty());
     aggregation.stop().await.unwrap();
 }

@@ -54,9 +54,9 @@ async fn victim() {
                     event
                 })
                 .collect();
-            let hold = world.service.events.streams.hold().unwrap();
+            let subscription = world.service.events.streams.subscribe([0]).unwrap();
             let places = world.append(&events).await;
-            hold.judged(&places).await.unwrap();
+            subscription.judged(&places).await.unwrap();
             next = end;
             let mut out = std::io::stdout().lock();
             writeln!(out, "\nacknowledged {writer} {next}").unwrap();

@@ -5,6 +5,7 @@ use crate::conformance::TestTime;
 use larder::{
     error::Kind,
     feature::Timestamp,
+    serving::{Events, Service},
     store::events::{EventLog, NewRecord, Payload, SideQuery, StreamStore},
     window::Options,
 };
@@ -129,7 +130,7 @@ async fn a_state_over_its_bound_holds_producers_back() {
     let streams = &world.service.events.streams;
     let mut refused = None;
     for _ in 0..500 {
-        refused = streams.hold().err();
+        refused = streams.subscribe([0]).err();
         if refused.is_some() {
             break;
         }
@@ -146,7 +147,33 @@ async fn a_state_over_its_bound_holds_producers_back() {
         (status.ledger.counted, status.ledger.produced(), status.stalled.clone()),
         (6_000, 6_000, None)
     );
-    assert!(streams.hold().is_ok());
+    assert!(streams.subscribe([0]).is_ok());
+    aggregation.stop().await.unwrap();
+}
+
+/// Also what was judged a moment ago: whoever was answered finds their events.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_reads_nothing_shows_the_same_status() {
+    let world = World::new().await;
+    world.register(json!([feature("count", "count", "1m", "1m")])).await;
+    let aggregation = world.aggregate().await;
+    let mine = &world.service;
+    let (log, store) = (mine.events.log.clone(), mine.events.store.clone());
+    let other = Service::new(
+        mine.registry.clone(),
+        mine.store.clone(),
+        Events::new(log, store),
+        mine.limits.clone(),
+        mine.clock.clone(),
+    );
+    for round in 1..20 {
+        let subscription = mine.events.streams.subscribe([0]).unwrap();
+        let places = world.append(&[event("ann", START, 1.0), event("ben", START, 1.0)]).await;
+        subscription.judged(&places).await.unwrap();
+        let shown = mine.streams(&world.caller).await.unwrap();
+        assert_eq!((shown[0].ledger.counted, shown[0].memory.entities), (2 * round, 2));
+        assert_eq!(other.streams(&world.caller).await.unwrap(), shown);
+    }
     aggregation.stop().await.unwrap();
 }
 

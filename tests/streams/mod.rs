@@ -15,7 +15,7 @@ use larder::{
     store::{
         Scan, StoredRow, Views,
         embedded::{EmbeddedStore, Options},
-        events::{Body, EventLog, NewRecord, Payload, Place, Record},
+        events::{Body, EventLog, NewRecord, Payload, Place, Purpose, ReaderState, Record, StreamStore},
     },
     stream::Aggregation,
     window,
@@ -127,13 +127,19 @@ impl World {
     /// Waits until every backfill is done.
     pub async fn filled(&self) {
         for _ in 0..2_000 {
-            let backfills = self.service.events.streams.backfills();
+            let backfills = self.backfills().await;
             if !backfills.is_empty() && backfills.iter().all(|backfill| backfill.done) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        panic!("backfills do not end: {:?}", self.service.events.streams.backfills());
+        panic!("backfills do not end: {:?}", self.backfills().await);
+    }
+
+    /// How far every backfill has come, of any tenant.
+    pub async fn backfills(&self) -> Vec<ReaderState> {
+        let states = self.store.readers().await.unwrap();
+        states.into_iter().filter(|state| state.reader.purpose != Purpose::Live).collect()
     }
 
     pub fn groups(&self) -> Vec<Arc<GroupSchema>> {

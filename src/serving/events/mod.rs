@@ -4,8 +4,8 @@
 //!   body ── wire ──> EventsBuilder ── checked ──> log.append ── durable ──> verdicts of the log's reader ──> PublishOutcome
 //! ```
 //!
-//! Where another process reads the log nobody here can wait for its verdicts: then the outcome counts only what became
-//! durable.
+//! Nobody here can wait for the verdicts of partitions that another process reads: of their events the outcome says only
+//! that they are durable.
 
 mod builder;
 
@@ -15,9 +15,10 @@ use super::{Service, write::Judge};
 use crate::{
     access::{Caller, Scope},
     error::{Error, Result},
-    store::events::Place,
+    store::events::{Place, partition_of},
     window::DeadReason,
 };
+use std::collections::BTreeSet;
 
 /// What became of the events: accepted + rejected = all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,19 +77,19 @@ impl Service {
         if records.is_empty() {
             return Ok(outcome);
         }
-        let streams = &self.events.streams;
-        let hold = streams.judges().then(|| streams.hold()).transpose()?;
+        let partitions = self.events.log.partitions();
+        let used: BTreeSet<u32> =
+            records.iter().map(|record| partition_of(&record.key, partitions)).collect();
+        let subscription = self.events.streams.subscribe(used)?;
         // Without the runtime's turns, as commits: a later append of the same stream must not come before this one.
         let places: Vec<Place> = tokio::task::unconstrained(self.events.log.append(records)).await?;
-        if let Some(hold) = hold {
-            let counts = hold.judged(&places).await?;
-            outcome.unused = counts.unused;
-            outcome.late = counts.late;
-            outcome.duplicate = counts.duplicate;
-            outcome.accepted -= counts.dead.len() as u64;
-            outcome.rejected.extend(counts.dead.into_iter().map(|(at, reason)| events.dead(at, reason)));
-            outcome.rejected.sort_by_key(|rejected| rejected.event);
-        }
+        let counts = subscription.judged(&places).await?;
+        outcome.unused = counts.unused;
+        outcome.late = counts.late;
+        outcome.duplicate = counts.duplicate;
+        outcome.accepted -= counts.dead.len() as u64;
+        outcome.rejected.extend(counts.dead.into_iter().map(|(at, reason)| events.dead(at, reason)));
+        outcome.rejected.sort_by_key(|rejected| rejected.event);
         Ok(outcome)
     }
 }

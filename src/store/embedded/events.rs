@@ -83,6 +83,12 @@ impl StreamStore for EmbeddedStore {
         self.blocking(|shared| shared.manifest.readers()).await
     }
 
+    async fn note_stalled(&self, reader: ReaderId, epoch: u64, why: &str) -> Result<()> {
+        let why = why.to_owned();
+        let noted = self.blocking(move |shared| shared.manifest.note_stalled(reader, epoch, &why)).await?;
+        noted.ok_or(StoreError::Fenced(reader))
+    }
+
     async fn late_events(&self, query: SideQuery) -> Result<Vec<LateEvent>> {
         self.blocking(move |shared| shared.manifest.late_events(&query)).await
     }
@@ -151,7 +157,7 @@ mod tests {
         let reader = ReaderId { partition: 0, purpose: Purpose::Live };
         let commit = StreamCommit {
             epoch: store.claim(reader).await.unwrap().epoch,
-            state: ReaderState { reader, next_offset: 3, log_time: None, summary: Vec::new(), done: false },
+            state: ReaderState { next_offset: 3, ..ReaderState::new(reader) },
             save: None,
             drop_saves: Vec::new(),
             rows: Vec::new(),

@@ -269,13 +269,7 @@ fn stream_commit(epoch: u64, records: &[Record]) -> StreamCommit {
     let next_offset = last.offset + 1;
     StreamCommit {
         epoch,
-        state: ReaderState {
-            reader: LIVE,
-            next_offset,
-            log_time: Some(last.log_time),
-            summary: Vec::new(),
-            done: false,
-        },
+        state: ReaderState { next_offset, log_time: Some(last.log_time), ..ReaderState::new(LIVE) },
         save: Some(Save { number: next_offset, bytes: vec![7; 5_000] }),
         drop_saves: (0..next_offset).collect(),
         rows: vec![StreamRows { group: schema(), rows }],

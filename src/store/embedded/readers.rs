@@ -7,11 +7,13 @@ use super::{
     sides::{self, SideChunks},
 };
 use crate::{
-    feature::GroupId,
+    feature::{GroupId, TenantId, Timestamp},
     store::Result,
-    store::events::{Claim, Purpose, ReaderId, ReaderState, Save, StreamCommit},
+    store::events::{Claim, Purpose, ReaderId, ReaderState, ReaderSummary, Save, StateSize, StreamCommit},
+    window::Ledger,
 };
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
 
 /// (partition, purpose, group).
 type Reader = (u32, u8, u32);
@@ -53,14 +55,55 @@ impl ReaderChanges {
     }
 }
 
+/// A [`ReaderState`] as it is stored: msgpack, fields by position. New fields come last and have a default.
+#[derive(Serialize, Deserialize)]
+struct StoredState {
+    reader: ReaderId,
+    next_offset: u64,
+    log_time: Option<Timestamp>,
+    /// A [`StoredSummary`].
+    summary: Vec<u8>,
+    done: bool,
+    #[serde(default)]
+    stalled: Option<String>,
+}
+
+/// A [`ReaderSummary`] as it is stored, by the same rule.
+#[derive(Serialize, Deserialize)]
+struct StoredSummary {
+    groups: Vec<(TenantId, GroupId)>,
+    joins_at: Option<Timestamp>,
+    ledger: Ledger,
+    #[serde(default)]
+    state: StateSize,
+}
+
 fn encode(state: &ReaderState) -> Vec<u8> {
-    rmp_serde::to_vec(state).expect("a reader's state encodes")
+    let ReaderState { reader, next_offset, log_time, summary, done, stalled } = state.clone();
+    let ReaderSummary { groups, joins_at, ledger, state } = summary;
+    let summary = rmp_serde::to_vec(&StoredSummary { groups, joins_at, ledger, state });
+    let summary = summary.expect("a reader's summary encodes");
+    let stored = StoredState { reader, next_offset, log_time, summary, done, stalled };
+    rmp_serde::to_vec(&stored).expect("a reader's state encodes")
+}
+
+/// None = the reader has committed nothing.
+fn decode(bytes: &[u8]) -> Result<Option<ReaderState>, redb::Error> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let stored: StoredState = rmp_serde::from_slice(bytes).map_err(corrupted)?;
+    let StoredState { reader, next_offset, log_time, summary, done, stalled } = stored;
+    let StoredSummary { groups, joins_at, ledger, state } =
+        rmp_serde::from_slice(&summary).map_err(corrupted)?;
+    let summary = ReaderSummary { groups, joins_at, ledger, state };
+    Ok(Some(ReaderState { reader, next_offset, log_time, summary, done, stalled }))
 }
 
 /// Roughly what a commit takes beside its rows.
 pub fn bytes(commit: &StreamCommit) -> usize {
     let save = |save: &Save| save.bytes.len();
-    commit.state.summary.len()
+    16 * commit.state.summary.groups.len()
         + commit.save.as_ref().map_or(0, save)
         + commit.opens.iter().map(|(_, opened)| save(opened)).sum::<usize>()
         + commit.late.iter().map(|late| 128 + late.entity_id.len()).sum::<usize>()
@@ -134,6 +177,26 @@ impl Manifest {
         })
     }
 
+    /// Notes why a reader stalls; `None` = it was taken over.
+    pub fn note_stalled(&self, reader: ReaderId, epoch: u64, why: &str) -> Result<Option<()>> {
+        let key = key(reader);
+        self.write(|txn| {
+            let mut readers = txn.open_table(READERS)?;
+            let Some(stored) =
+                readers.get(key)?.map(|stored| (stored.value().0, stored.value().1.to_owned()))
+            else {
+                return Ok(None);
+            };
+            if stored.0 != epoch {
+                return Ok(None);
+            }
+            let known = decode(&stored.1)?.unwrap_or_else(|| ReaderState::new(reader));
+            let state = ReaderState { stalled: Some(why.to_owned()), ..known };
+            readers.insert(key, (epoch, encode(&state).as_slice()))?;
+            Ok(Some(()))
+        })
+    }
+
     /// Readers that have committed something, by partition.
     pub fn readers(&self) -> Result<Vec<ReaderState>> {
         self.read(|txn| {
@@ -146,6 +209,21 @@ impl Manifest {
     }
 }
 
-fn decode(state: &[u8]) -> Result<Option<ReaderState>, redb::Error> {
-    if state.is_empty() { Ok(None) } else { rmp_serde::from_slice(state).map(Some).map_err(corrupted) }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the versions before 2026-11-27 stored.
+    #[test]
+    fn states_without_the_newest_fields_are_read() {
+        let reader = ReaderId { partition: 3, purpose: Purpose::Live };
+        let ledger = Ledger { counted: 7, ..Ledger::default() };
+        let groups = vec![(TenantId(1), GroupId(2))];
+        let summary = rmp_serde::to_vec(&(&groups, None::<Timestamp>, ledger)).unwrap();
+        let bytes = rmp_serde::to_vec(&(reader, 9u64, None::<Timestamp>, summary, false)).unwrap();
+        let summary = ReaderSummary { groups, ledger, ..ReaderSummary::default() };
+        let expected = ReaderState { next_offset: 9, summary, ..ReaderState::new(reader) };
+        assert_eq!(decode(&bytes).unwrap(), Some(expected.clone()));
+        assert_eq!(decode(&encode(&expected)).unwrap(), Some(expected));
+    }
 }

@@ -3,6 +3,7 @@
 mod forms;
 mod lines;
 mod refusals;
+mod stalls;
 mod streams;
 
 use super::{
