@@ -15,7 +15,11 @@ use futures_util::{StreamExt, stream};
 use larder::{
     app::App,
     config::Config,
-    wire::proto::{Event, StreamPublishEventsRequest, StreamPublishEventsResponse, Value, value::Kind},
+    wire::{
+        control,
+        proto::{Event, StreamPublishEventsRequest, StreamPublishEventsResponse, Value, value::Kind},
+        register,
+    },
 };
 use prost::Message;
 use std::{
@@ -131,7 +135,8 @@ async fn register(app: &App, key: &str) -> Result<()> {
     let caller = app.service().registry.authenticate(key, app.service().clock.now())?;
     let body = br#"{"features": [{"name": "sum_5m", "entity_type": "user", "dtype": "float64",
         "window": {"event_type": "purchase", "function": "sum", "size": "5m", "slide": "1m"}}]}"#;
-    let registration = larder::wire::register::read_registration(body)?;
+    let request = control::read::<control::Registration>(body)?.into_proto()?;
+    let registration = register::registration_from(request)?;
     app.service().register_features(&caller, registration).await?;
     Ok(())
 }

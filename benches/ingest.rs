@@ -24,6 +24,7 @@ use larder::{
     },
     wire::{
         codec::InPlace,
+        control,
         proto::{self, FeatureRow},
         register,
         value::value_to,
@@ -122,7 +123,8 @@ impl Bench {
             format!("{{\"name\":\"f{i}\",\"entity_type\":\"user\",\"dtype\":\"float64\",\"group\":\"g\"}}")
         });
         let body = format!("{{\"features\":[{}]}}", features.collect::<Vec<_>>().join(","));
-        service.register_features(&caller, register::read_registration(body.as_bytes())?).await?;
+        let request = control::read::<control::Registration>(body.as_bytes())?.into_proto()?;
+        service.register_features(&caller, register::registration_from(request)?).await?;
         Ok(Self { service, caller })
     }
 

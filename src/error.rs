@@ -101,3 +101,23 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// A shape that serde's derive describes is refused in the same words as one that is read by hand.
+impl serde::de::Error for Error {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::refused(message.to_string())
+    }
+
+    fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
+        let known = expected.join(", ");
+        Self::invalid(field, format!("this field is not known here; the fields are {known}"))
+    }
+
+    fn missing_field(field: &'static str) -> Self {
+        Self::invalid(field, "this field is missing; it is needed here")
+    }
+
+    fn duplicate_field(field: &'static str) -> Self {
+        Self::invalid(field, "this key stands twice in one object")
+    }
+}

@@ -31,7 +31,7 @@ const ORDER: [&str; 20] = [
 ];
 
 /// The only places where a dependency may be named, as prefixes of paths below `src`.
-const HOMES: [(&str, &[&str]); 27] = [
+const HOMES: [(&str, &[&str]); 28] = [
     ("axum", &["api/"]),
     ("clap", &["cli/", "serve.rs"]),
     ("comfy_table", &["cli/"]),
@@ -50,6 +50,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("prometheus", &["telemetry/"]),
     ("prost_reflect", &["wire/", "api/verb.rs"]),
     ("redb", &["store/embedded/"]),
+    ("schemars", &["wire/", "api/"]),
     ("serde_saphyr", &["config.rs", "cli/"]),
     ("tempfile", &["wire/historical/", "cli/", "store/embedded/"]),
     ("tonic", &["api/", "client/", "proto/"]),

@@ -8,23 +8,20 @@ use super::{
     },
 };
 use crate::{
-    error::{Error, Kind},
-    serving::page::PageRequest,
+    error::{Error, Kind, Result},
     wire::{
-        admin,
         codec::InPlace,
-        events, explain, historical, history, online,
+        events, historical, online,
         proto::{self, *},
-        register, statistics, write,
+        write,
     },
 };
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status, Streaming, codec::CompressionEncoding, service::Routes};
 use tonic_health::server::HealthReporter;
 
 type Answer<T> = Result<Response<T>, Status>;
-type AnswerStream<T> = BoxStream<'static, Result<T, Status>>;
 
 /// The services, with health and reflection beside it, and who reports health.
 pub(super) async fn routes(shared: &Arc<Shared>) -> (HealthReporter, Routes) {
@@ -64,196 +61,110 @@ pub(super) async fn set_not_serving(reporter: &HealthReporter) {
     reporter.set_service_status("", tonic_health::ServingStatus::NotServing).await;
 }
 
+/// A service: each method is one of `Shared` under the same name.
+macro_rules! service {
+    ($service:ident for $server:ident {
+        $($method:ident($request:ty) -> $response:ty;)*
+    } $(streams {
+        $($stream:ident($part:ty) -> $answers:ident<$answer:ty>;)*
+    })?) => {
+        #[tonic::async_trait]
+        impl $service for $server {
+            $(async fn $method(&self, request: Request<$request>) -> Answer<$response> {
+                let (call, request) = Call::split(request)?;
+                Ok(Response::new(self.0.$method(&call, request).await?))
+            })*
+            $($(type $answers = BoxStream<'static, Result<$answer, Status>>;
+
+            async fn $stream(&self, request: Request<Streaming<$part>>) -> Answer<Self::$answers> {
+                let (call, requests) = Call::split(request)?;
+                Ok(Response::new(self.0.$stream(call, requests).map_err(Status::from).boxed()))
+            })*)?
+        }
+    };
+}
+
 struct Features(Arc<Shared>);
 
-#[tonic::async_trait]
-impl FeatureService for Features {
-    async fn get_online_features(&self, request: Request<online::Request>) -> Answer<online::Reply> {
-        let (call, request) = Call::split(request)?;
-        let parts = request.parts()?;
-        let answer = call.online(&self.0.service, parts.to_online()?).await?;
-        Ok(Response::new(online::Reply::new(answer, parts.schema_id, &call.envelope(&self.0.service))?))
-    }
-
-    type GetHistoricalFeaturesStream = AnswerStream<GetHistoricalFeaturesResponse>;
-
-    async fn get_historical_features(
-        &self,
-        request: Request<Streaming<GetHistoricalFeaturesRequest>>,
-    ) -> Answer<Self::GetHistoricalFeaturesStream> {
-        let (call, requests) = Call::split(request)?;
-        let requests = requests.map_err(broken_off);
-        let (service, caller) = (self.0.service.clone(), call.caller.clone());
-        let request_id = call.request_id.as_str().to_owned();
-        let answers = historical::serve_grpc(service, caller, request_id, requests, self.0.patience(&call));
-        let answers = answers.inspect_ok(move |part| call.read_part(part));
-        Ok(Response::new(answers.map_err(Status::from).boxed()))
-    }
-
-    async fn register_features(
-        &self,
-        request: Request<RegisterFeaturesRequest>,
-    ) -> Answer<RegisterFeaturesResponse> {
-        let (call, request) = Call::split(request)?;
-        let registered =
-            self.0.service.register_features(&call.caller, register::registration_from(request)?).await?;
-        Ok(Response::new(register::registered_to(&registered)))
-    }
-
-    async fn set_feature_status(
-        &self,
-        request: Request<SetFeatureStatusRequest>,
-    ) -> Answer<SetFeatureStatusResponse> {
-        let (call, request) = Call::split(request)?;
-        let status = register::status_from(request.status)?;
-        let entry = self.0.service.set_feature_status(&call.caller, &request.feature, status).await?;
-        Ok(Response::new(SetFeatureStatusResponse { feature: Some(register::feature_to(&entry)) }))
-    }
-
-    async fn get_feature(&self, request: Request<GetFeatureRequest>) -> Answer<GetFeatureResponse> {
-        let (call, request) = Call::split(request)?;
-        let entry = self.0.service.get_feature(&call.caller, &request.feature)?;
-        Ok(Response::new(GetFeatureResponse { feature: Some(register::feature_to(&entry)) }))
-    }
-
-    async fn list_features(&self, request: Request<ListFeaturesRequest>) -> Answer<ListFeaturesResponse> {
-        let (call, request) = Call::split(request)?;
-        let (filter, page) = register::filter_from(request);
-        let page = self.0.service.list_features(&call.caller, &filter, &page)?;
-        Ok(Response::new(register::features_to(page)))
-    }
-
-    async fn put_feature_set(&self, request: Request<PutFeatureSetRequest>) -> Answer<PutFeatureSetResponse> {
-        let (call, request) = Call::split(request)?;
-        let entry = self.0.service.put_feature_set(&call.caller, &request.name, &request.features).await?;
-        Ok(Response::new(PutFeatureSetResponse { feature_set: Some(register::set_to(&entry)) }))
-    }
-
-    async fn get_feature_set(&self, request: Request<GetFeatureSetRequest>) -> Answer<GetFeatureSetResponse> {
-        let (call, request) = Call::split(request)?;
-        let entry = self.0.service.get_feature_set(&call.caller, &request.name)?;
-        Ok(Response::new(GetFeatureSetResponse { feature_set: Some(register::set_to(&entry)) }))
-    }
-
-    async fn list_feature_sets(
-        &self,
-        request: Request<ListFeatureSetsRequest>,
-    ) -> Answer<ListFeatureSetsResponse> {
-        let (call, request) = Call::split(request)?;
-        let page = PageRequest { size: request.page_size.into(), token: request.page_token };
-        let page = self.0.service.list_feature_sets(&call.caller, &page)?;
-        Ok(Response::new(register::sets_to(page)))
-    }
-
-    async fn write_features(&self, request: Request<InPlace>) -> Answer<WriteFeaturesResponse> {
-        let (call, request) = Call::split(request)?;
-        let outcome = write::write(&request, &self.0.service, &call.caller).await?;
-        call.wrote(outcome.accepted);
-        Ok(Response::new(write::outcome_to(outcome)))
-    }
-
-    type StreamWriteFeaturesStream = AnswerStream<StreamWriteFeaturesResponse>;
-
-    async fn stream_write_features(
-        &self,
-        request: Request<Streaming<InPlace>>,
-    ) -> Answer<Self::StreamWriteFeaturesStream> {
-        let (call, requests) = Call::split(request)?;
-        let outcomes = write::write_stream(self.0.service.clone(), call.caller.clone(), requests);
-        let outcomes = outcomes.inspect_ok(move |outcome| call.wrote(outcome.accepted));
-        Ok(Response::new(outcomes.map_ok(write::stream_outcome_to).boxed()))
-    }
-
-    async fn publish_events(&self, request: Request<InPlace>) -> Answer<PublishEventsResponse> {
-        let (call, request) = Call::split(request)?;
-        let outcome = events::publish(&request, &self.0.service, &call.caller).await?;
-        call.published(outcome.accepted);
-        Ok(Response::new(events::outcome_to(outcome)))
-    }
-
-    type StreamPublishEventsStream = AnswerStream<StreamPublishEventsResponse>;
-
-    async fn stream_publish_events(
-        &self,
-        request: Request<Streaming<InPlace>>,
-    ) -> Answer<Self::StreamPublishEventsStream> {
-        let (call, requests) = Call::split(request)?;
-        let outcomes = events::publish_stream(self.0.service.clone(), call.caller.clone(), requests);
-        let outcomes = outcomes.inspect_ok(move |outcome| call.published(outcome.accepted));
-        Ok(Response::new(outcomes.map_ok(events::stream_outcome_to).boxed()))
-    }
-
-    async fn get_feature_history(
-        &self,
-        request: Request<GetFeatureHistoryRequest>,
-    ) -> Answer<GetFeatureHistoryResponse> {
-        let (call, request) = Call::split(request)?;
-        let page = self.0.service.feature_history(&call.caller, &history::history_from(request)?).await?;
-        Ok(Response::new(history::history_to(page)))
-    }
-
-    async fn get_feature_statistics(
-        &self,
-        request: Request<GetFeatureStatisticsRequest>,
-    ) -> Answer<GetFeatureStatisticsResponse> {
-        let (call, request) = Call::split(request)?;
-        let request = statistics::statistics_from(request)?;
-        let found = self.0.service.feature_statistics(&call.caller, &request).await?;
-        Ok(Response::new(statistics::statistics_to(&found)))
-    }
-
-    async fn explain_feature(
-        &self,
-        request: Request<ExplainFeatureRequest>,
-    ) -> Answer<ExplainFeatureResponse> {
-        let (call, request) = Call::split(request)?;
-        let explanation = call.explain(&self.0.service, &explain::question_from(request)?).await?;
-        Ok(Response::new(explain::explanation_to(&explanation)))
-    }
-
-    async fn invalidate_cache(
-        &self,
-        request: Request<InvalidateCacheRequest>,
-    ) -> Answer<InvalidateCacheResponse> {
-        let (call, request) = Call::split(request)?;
-        self.0.service.invalidate_cache(&call.caller, &history::invalidation_from(request))?;
-        Ok(Response::new(InvalidateCacheResponse { invalidated: true }))
-    }
-}
+service! { FeatureService for Features {
+    get_online_features(online::Request) -> online::Reply;
+    register_features(RegisterFeaturesRequest) -> RegisterFeaturesResponse;
+    set_feature_status(SetFeatureStatusRequest) -> SetFeatureStatusResponse;
+    get_feature(GetFeatureRequest) -> GetFeatureResponse;
+    list_features(ListFeaturesRequest) -> ListFeaturesResponse;
+    put_feature_set(PutFeatureSetRequest) -> PutFeatureSetResponse;
+    get_feature_set(GetFeatureSetRequest) -> GetFeatureSetResponse;
+    list_feature_sets(ListFeatureSetsRequest) -> ListFeatureSetsResponse;
+    write_features(InPlace) -> WriteFeaturesResponse;
+    publish_events(InPlace) -> PublishEventsResponse;
+    get_feature_history(GetFeatureHistoryRequest) -> GetFeatureHistoryResponse;
+    get_feature_statistics(GetFeatureStatisticsRequest) -> GetFeatureStatisticsResponse;
+    explain_feature(ExplainFeatureRequest) -> ExplainFeatureResponse;
+    invalidate_cache(InvalidateCacheRequest) -> InvalidateCacheResponse;
+} streams {
+    get_historical_features(GetHistoricalFeaturesRequest)
+        -> GetHistoricalFeaturesStream<GetHistoricalFeaturesResponse>;
+    stream_write_features(InPlace) -> StreamWriteFeaturesStream<StreamWriteFeaturesResponse>;
+    stream_publish_events(InPlace) -> StreamPublishEventsStream<StreamPublishEventsResponse>;
+}}
 
 struct Admin(Arc<Shared>);
 
-#[tonic::async_trait]
-impl AdminService for Admin {
-    async fn list_streams(&self, request: Request<ListStreamsRequest>) -> Answer<ListStreamsResponse> {
-        let (call, ListStreamsRequest {}) = Call::split(request)?;
-        let streams = self.0.service.streams(&call.caller).await?;
-        Ok(Response::new(admin::streams_to(&streams)))
+service! { AdminService for Admin {
+    list_streams(ListStreamsRequest) -> ListStreamsResponse;
+    list_backfills(ListBackfillsRequest) -> ListBackfillsResponse;
+    list_late_events(ListLateEventsRequest) -> ListLateEventsResponse;
+    list_dead_letters(ListDeadLettersRequest) -> ListDeadLettersResponse;
+}}
+
+/// The data plane: its messages are read and written in place.
+impl Shared {
+    async fn get_online_features(&self, call: &Call, request: online::Request) -> Result<online::Reply> {
+        let parts = request.parts()?;
+        let answer = call.online(&self.service, parts.to_online()?).await?;
+        online::Reply::new(answer, parts.schema_id, &call.envelope(&self.service))
     }
 
-    async fn list_backfills(&self, request: Request<ListBackfillsRequest>) -> Answer<ListBackfillsResponse> {
-        let (call, ListBackfillsRequest {}) = Call::split(request)?;
-        let backfills = self.0.service.backfills(&call.caller).await?;
-        Ok(Response::new(admin::backfills_to(backfills)))
-    }
-
-    async fn list_late_events(
+    fn get_historical_features(
         &self,
-        request: Request<ListLateEventsRequest>,
-    ) -> Answer<ListLateEventsResponse> {
-        let (call, request) = Call::split(request)?;
-        let (filter, page) = admin::late_from(request);
-        let page = self.0.service.late_events(&call.caller, &filter, &page).await?;
-        Ok(Response::new(admin::late_to(page)))
+        call: Call,
+        requests: Streaming<GetHistoricalFeaturesRequest>,
+    ) -> impl Stream<Item = Result<GetHistoricalFeaturesResponse>> + Send + 'static {
+        let requests = requests.map_err(broken_off);
+        let (service, caller) = (self.service.clone(), call.caller.clone());
+        let request_id = call.request_id.as_str().to_owned();
+        let answers = historical::serve_grpc(service, caller, request_id, requests, self.patience(&call));
+        answers.inspect_ok(move |part| call.read_part(part))
     }
 
-    async fn list_dead_letters(
+    async fn write_features(&self, call: &Call, request: InPlace) -> Result<WriteFeaturesResponse> {
+        let outcome = write::write(&request, &self.service, &call.caller).await?;
+        call.wrote(outcome.accepted);
+        Ok(write::outcome_to(outcome))
+    }
+
+    fn stream_write_features(
         &self,
-        request: Request<ListDeadLettersRequest>,
-    ) -> Answer<ListDeadLettersResponse> {
-        let (call, request) = Call::split(request)?;
-        let page = self.0.service.dead_letters(&call.caller, &admin::dead_from(request)).await?;
-        Ok(Response::new(admin::dead_to(page)))
+        call: Call,
+        requests: Streaming<InPlace>,
+    ) -> impl Stream<Item = Result<StreamWriteFeaturesResponse, Status>> + Send + 'static {
+        let outcomes = write::write_stream(self.service.clone(), call.caller.clone(), requests);
+        outcomes.inspect_ok(move |outcome| call.wrote(outcome.accepted)).map_ok(write::stream_outcome_to)
+    }
+
+    async fn publish_events(&self, call: &Call, request: InPlace) -> Result<PublishEventsResponse> {
+        let outcome = events::publish(&request, &self.service, &call.caller).await?;
+        call.published(outcome.accepted);
+        Ok(events::outcome_to(outcome))
+    }
+
+    fn stream_publish_events(
+        &self,
+        call: Call,
+        requests: Streaming<InPlace>,
+    ) -> impl Stream<Item = Result<StreamPublishEventsResponse, Status>> + Send + 'static {
+        let outcomes = events::publish_stream(self.service.clone(), call.caller.clone(), requests);
+        outcomes.inspect_ok(move |outcome| call.published(outcome.accepted)).map_ok(events::stream_outcome_to)
     }
 }
 

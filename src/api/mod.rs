@@ -15,6 +15,7 @@ mod body;
 mod call;
 mod codec;
 mod connection;
+mod control;
 mod credentials;
 mod deadline;
 pub mod error;

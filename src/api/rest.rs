@@ -7,7 +7,22 @@ use super::{
 };
 use crate::{
     error::Error,
-    wire::{admin, events, explain, history, online, query::Query, register, statistics, write},
+    wire::{
+        control::{
+            self, BackfillList, DeadLetterList, DeadLettersQuery, EntityInvalidationQuery, Explanation,
+            Feature, FeatureList, FeatureSet, FeatureSetContent, FeatureSetList, FeatureSetsQuery,
+            FeatureStatistics, FeaturesQuery, History, HistoryQuery, Invalidated, Invalidation,
+            LateEventList, LateEventsQuery, Question, Registered, Registration, StatisticsQuery,
+            StatusChange, StreamList,
+        },
+        events, online,
+        proto::{
+            GetFeatureRequest, GetFeatureSetRequest, ListBackfillsRequest, ListStreamsRequest,
+            PutFeatureSetRequest, SetFeatureStatusRequest,
+        },
+        query::{self, Query},
+        write,
+    },
 };
 use axum::{
     Router,
@@ -17,6 +32,7 @@ use axum::{
     response::Response,
     routing::{delete, get, post},
 };
+use serde::Serialize;
 use std::sync::Arc;
 
 /// What a handler returns; the gate writes refusals down.
@@ -79,31 +95,29 @@ async fn get_historical_features(
 }
 
 async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
-    let registration = register::read_registration(&body)?;
-    let registered = shared.service.register_features(&call.caller, registration).await?;
-    Ok(json(register::write_registered(&registered)))
+    let request = control::read::<Registration>(&body)?.into_proto()?;
+    Ok(shape(Registered::from(shared.register_features(&call, request).await?)))
 }
 
 async fn set_feature_status(
     call: Call,
     State(shared): Api,
-    PathPart(name): PathPart,
+    PathPart(feature): PathPart,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let status = register::read_status(&body)?;
-    let entry = shared.service.set_feature_status(&call.caller, &name, status).await?;
-    Ok(json(register::write_feature(&entry)))
+    let status = control::read::<StatusChange>(&body)?.status()?.into();
+    let answer = shared.set_feature_status(&call, SetFeatureStatusRequest { feature, status }).await?;
+    Ok(shape(answer.feature.map(Feature::from)))
 }
 
-async fn get_feature(call: Call, State(shared): Api, PathPart(name): PathPart) -> Answer {
-    let entry = shared.service.get_feature(&call.caller, &name)?;
-    Ok(json(register::write_feature(&entry)))
+async fn get_feature(call: Call, State(shared): Api, PathPart(feature): PathPart) -> Answer {
+    let answer = shared.get_feature(&call, GetFeatureRequest { feature }).await?;
+    Ok(shape(answer.feature.map(Feature::from)))
 }
 
 async fn list_features(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let (filter, page) = register::read_filter(query.as_deref())?;
-    let page = shared.service.list_features(&call.caller, &filter, &page)?;
-    Ok(json(register::write_features(&page)))
+    let request = query::read::<FeaturesQuery>(query.as_deref())?;
+    Ok(shape(FeatureList::from(shared.list_features(&call, request.into()).await?)))
 }
 
 async fn put_feature_set(
@@ -112,20 +126,19 @@ async fn put_feature_set(
     PathPart(name): PathPart,
     JsonBody(body): JsonBody,
 ) -> Answer {
-    let features = register::read_set(&body)?;
-    let entry = shared.service.put_feature_set(&call.caller, &name, &features).await?;
-    Ok(json(register::write_set(&entry)))
+    let FeatureSetContent { features } = control::read(&body)?;
+    let answer = shared.put_feature_set(&call, PutFeatureSetRequest { name, features }).await?;
+    Ok(shape(answer.feature_set.map(FeatureSet::from)))
 }
 
 async fn get_feature_set(call: Call, State(shared): Api, PathPart(name): PathPart) -> Answer {
-    let entry = shared.service.get_feature_set(&call.caller, &name)?;
-    Ok(json(register::write_set(&entry)))
+    let answer = shared.get_feature_set(&call, GetFeatureSetRequest { name }).await?;
+    Ok(shape(answer.feature_set.map(FeatureSet::from)))
 }
 
 async fn list_feature_sets(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let page = register::read_page(query.as_deref())?;
-    let page = shared.service.list_feature_sets(&call.caller, &page)?;
-    Ok(json(register::write_sets(&page)))
+    let request = query::read::<FeatureSetsQuery>(query.as_deref())?;
+    Ok(shape(FeatureSetList::from(shared.list_feature_sets(&call, request.into()).await?)))
 }
 
 async fn write_features(
@@ -170,9 +183,8 @@ async fn get_feature_history(
     PathPart(name): PathPart,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let (request, int64) = history::read_history(name, query.as_deref())?;
-    let page = shared.service.feature_history(&call.caller, &request).await?;
-    Ok(json(history::write_history(&page, int64)))
+    let (request, int64) = HistoryQuery::request(name, query.as_deref())?;
+    Ok(shape(History::of(shared.get_feature_history(&call, request).await?, int64)))
 }
 
 async fn get_feature_statistics(
@@ -181,15 +193,14 @@ async fn get_feature_statistics(
     PathPart(name): PathPart,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let request = statistics::read_statistics(name, query.as_deref())?;
-    let found = shared.service.feature_statistics(&call.caller, &request).await?;
-    Ok(json(statistics::write_statistics(&found)))
+    let request = query::read::<StatisticsQuery>(query.as_deref())?.of(name);
+    Ok(shape(FeatureStatistics::from(shared.get_feature_statistics(&call, request).await?)))
 }
 
 async fn explain_feature(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
-    let (request, int64) = explain::read_question(&body)?;
-    let explanation = call.explain(&shared.service, &request).await?;
-    Ok(json(explain::write_explanation(&explanation, int64)))
+    let question: Question = control::read(&body)?;
+    let int64 = question.int64;
+    Ok(shape(Explanation::of(shared.explain_feature(&call, question.into()).await?, int64)))
 }
 
 /// No reserved word: a feature may be called so.
@@ -203,39 +214,33 @@ async fn invalidate_entity(
     PathPart(entity_id): PathPart,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let request = history::read_entity_invalidation(entity_id, query.as_deref())?;
-    shared.service.invalidate_cache(&call.caller, &request)?;
-    Ok(json(history::write_invalidated()))
+    let request = query::read::<EntityInvalidationQuery>(query.as_deref())?.of(entity_id);
+    Ok(shape(Invalidated::from(shared.invalidate_cache(&call, request).await?)))
 }
 
 async fn invalidate_cache(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
-    let request = history::read_invalidation(&body)?;
-    shared.service.invalidate_cache(&call.caller, &request)?;
-    Ok(json(history::write_invalidated()))
+    let request: Invalidation = control::read(&body)?;
+    Ok(shape(Invalidated::from(shared.invalidate_cache(&call, request.into()).await?)))
 }
 
 async fn list_streams(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref())?.finish()?;
-    let streams = shared.service.streams(&call.caller).await?;
-    Ok(json(admin::write_streams(&streams)))
+    Ok(shape(StreamList::from(shared.list_streams(&call, ListStreamsRequest {}).await?)))
 }
 
 async fn list_backfills(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref())?.finish()?;
-    let backfills = shared.service.backfills(&call.caller).await?;
-    Ok(json(admin::write_backfills(&backfills)))
+    Ok(shape(BackfillList::from(shared.list_backfills(&call, ListBackfillsRequest {}).await?)))
 }
 
 async fn list_late_events(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let (filter, page) = admin::read_late(query.as_deref())?;
-    let page = shared.service.late_events(&call.caller, &filter, &page).await?;
-    Ok(json(admin::write_late(&page)))
+    let request = query::read::<LateEventsQuery>(query.as_deref())?;
+    Ok(shape(LateEventList::from(shared.list_late_events(&call, request.into()).await?)))
 }
 
 async fn list_dead_letters(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let page = admin::read_dead(query.as_deref())?;
-    let page = shared.service.dead_letters(&call.caller, &page).await?;
-    Ok(json(admin::write_dead(&page)))
+    let request = query::read::<DeadLettersQuery>(query.as_deref())?;
+    Ok(shape(DeadLetterList::from(shared.list_dead_letters(&call, request.into()).await?)))
 }
 
 async fn unknown_path(uri: Uri) -> Refusal {
@@ -251,6 +256,11 @@ async fn wrong_method(method: Method, uri: Uri) -> Refusal {
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     let key = headers.get("idempotency-key").map(HeaderValue::to_str).transpose();
     key.map_err(|_| Error::invalid("idempotency_key", "the header Idempotency-Key holds visible ASCII"))
+}
+
+/// An answer of the control plane.
+fn shape(shape: impl Serialize) -> Response {
+    json(control::to_json(&shape))
 }
 
 /// An answer in JSON.

@@ -4,7 +4,7 @@ use super::{args::Connection, output::table, shape};
 use crate::{
     error::Result,
     wire::{
-        json::JsonWriter,
+        control::{self, list},
         proto::{Backfill, DeadLetter, LateEvent, Ledger, ListLateEventsRequest, Stream},
     },
 };
@@ -55,19 +55,15 @@ pub(super) async fn streams(args: StreamsArgs) -> Result<()> {
         if backfills.is_empty() {
             output.note("No backfill is known; registering a windowed feature over an event log that holds events starts one.");
         }
-        return output.print(
-            |w| w.array(|w| backfills.iter().for_each(|backfill| backfill_json(w, backfill))),
-            || backfill_table(&backfills).trim_fmt(),
-        );
+        return output.print(&list::<_, control::Backfill>(backfills.clone()), || {
+            backfill_table(&backfills).trim_fmt()
+        });
     }
     let streams = client.streams().await?;
     if streams.is_empty() {
         output.note("This server reads no event log.");
     }
-    output.print(
-        |w| w.array(|w| streams.iter().for_each(|stream| stream_json(w, stream))),
-        || stream_table(&streams).trim_fmt(),
-    )
+    output.print(&list::<_, control::Stream>(streams.clone()), || stream_table(&streams).trim_fmt())
 }
 
 /// Lists late events.
@@ -80,10 +76,9 @@ pub(super) async fn late(args: LateArgs) -> Result<()> {
     let client = args.connection.client().await?;
     let (events, more) = client.late_events(filter, args.limit as usize).await?;
     note_length(&args.connection, events.len(), more, "No event missed a window.");
-    args.connection.output().print(
-        |w| w.array(|w| events.iter().for_each(|event| late_json(w, event))),
-        || late_table(&events).trim_fmt(),
-    )
+    args.connection
+        .output()
+        .print(&list::<_, control::LateEvent>(events.clone()), || late_table(&events).trim_fmt())
 }
 
 /// Lists dead letters.
@@ -91,10 +86,9 @@ pub(super) async fn dead(args: DeadArgs) -> Result<()> {
     let client = args.connection.client().await?;
     let (letters, more) = client.dead_letters(args.limit as usize).await?;
     note_length(&args.connection, letters.len(), more, "Every record could be used.");
-    args.connection.output().print(
-        |w| w.array(|w| letters.iter().for_each(|letter| dead_json(w, letter))),
-        || dead_table(&letters).trim_fmt(),
-    )
+    args.connection
+        .output()
+        .print(&list::<_, control::DeadLetter>(letters.clone()), || dead_table(&letters).trim_fmt())
 }
 
 fn note_length(connection: &Connection, entries: usize, more: bool, none: &str) {
@@ -141,22 +135,6 @@ fn stream_table(streams: &[Stream]) -> Table {
     table(header, rows)
 }
 
-fn stream_json(w: &mut JsonWriter<'_>, stream: &Stream) {
-    w.object(|w| {
-        w.key("partition").uint(stream.partition.into());
-        w.key("end_offset").uint(stream.end_offset);
-        w.key("next_offset").uint(stream.next_offset);
-        w.key("committed_offset").uint(stream.committed_offset);
-        w.key("lag").uint(stream.lag);
-        shape::moment(w.key("log_time"), stream.log_time.as_ref());
-        ledger_json(w.key("ledger"), stream.ledger.as_ref());
-        w.key("entities").uint(stream.entities);
-        w.key("panes").uint(stream.panes);
-        w.key("state_bytes").uint(stream.state_bytes);
-        w.key("stalled").option(given(&stream.stalled), JsonWriter::string);
-    });
-}
-
 fn backfill_table(backfills: &[Backfill]) -> Table {
     let rows = backfills.iter().map(|backfill| {
         [
@@ -170,18 +148,6 @@ fn backfill_table(backfills: &[Backfill]) -> Table {
         ]
     });
     table(["groups", "partition", "read to", "end", "windows before", "events", "state"], rows)
-}
-
-fn backfill_json(w: &mut JsonWriter<'_>, backfill: &Backfill) {
-    w.object(|w| {
-        w.key("partition").uint(backfill.partition.into());
-        w.key("groups").strings(&backfill.groups);
-        w.key("next_offset").uint(backfill.next_offset);
-        w.key("end_offset").uint(backfill.end_offset);
-        shape::moment(w.key("joins_at"), backfill.joins_at.as_ref());
-        w.key("done").boolean(backfill.done);
-        ledger_json(w.key("ledger"), backfill.ledger.as_ref());
-    });
 }
 
 fn late_table(events: &[LateEvent]) -> Table {
@@ -200,30 +166,6 @@ fn late_table(events: &[LateEvent]) -> Table {
     table(["record", "entity", "event type", "happened", "came", "windows missed", "counted"], rows)
 }
 
-fn late_json(w: &mut JsonWriter<'_>, event: &LateEvent) {
-    w.object(|w| {
-        w.key("partition").uint(event.partition.into());
-        w.key("offset").uint(event.offset);
-        shape::moment(w.key("log_time"), event.log_time.as_ref());
-        w.key("entity_id").string(&event.entity_id);
-        w.key("event_type").string(&event.event_type);
-        shape::moment(w.key("timestamp"), event.timestamp.as_ref());
-        w.key("event_id").option(given(&event.event_id), JsonWriter::string);
-        w.key("entity_type").option(given(&event.entity_type), JsonWriter::string);
-        w.key("late").boolean(event.late);
-        w.key("missed").array(|w| {
-            for missed in &event.missed {
-                w.object(|w| {
-                    w.key("group").string(&missed.group);
-                    shape::moment(w.key("first_end"), missed.first_end.as_ref());
-                    shape::moment(w.key("last_end"), missed.last_end.as_ref());
-                    w.key("windows").uint(missed.windows.into());
-                });
-            }
-        });
-    });
-}
-
 fn dead_table(letters: &[DeadLetter]) -> Table {
     let rows = letters.iter().map(|letter| {
         [
@@ -234,16 +176,6 @@ fn dead_table(letters: &[DeadLetter]) -> Table {
         ]
     });
     table(["record", "came", "reason", "content"], rows)
-}
-
-fn dead_json(w: &mut JsonWriter<'_>, letter: &DeadLetter) {
-    w.object(|w| {
-        w.key("partition").uint(letter.partition.into());
-        w.key("offset").uint(letter.offset);
-        shape::moment(w.key("log_time"), letter.log_time.as_ref());
-        w.key("reason").string(&letter.reason);
-        w.key("record").bytes(&letter.record);
-    });
 }
 
 /// The beginning of a record: its sender wrote it, so nothing in it may reach a terminal as more than text.
@@ -272,24 +204,6 @@ fn ledger_text(ledger: &Ledger) -> String {
     let known: Vec<String> =
         parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
     if known.is_empty() { "none yet".to_owned() } else { known.join(", ") }
-}
-
-fn ledger_json(w: &mut JsonWriter<'_>, ledger: Option<&Ledger>) {
-    w.option(ledger, |w, ledger| {
-        w.object(|w| {
-            w.key("produced").uint(ledger.produced);
-            w.key("counted").uint(ledger.counted);
-            w.key("unused").uint(ledger.unused);
-            w.key("late").uint(ledger.late);
-            w.key("duplicate").uint(ledger.duplicate);
-            w.key("dead").uint(ledger.dead);
-        });
-    });
-}
-
-/// In the contract an empty text is none.
-fn given(text: &str) -> Option<&str> {
-    Some(text).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]

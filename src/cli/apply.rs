@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::{Kind, Result},
     wire::{
-        json::JsonWriter,
+        control::{Outcome, RegisteredFeature, list},
         proto::{
             FeatureDefinition, FeatureSet, RegisterFeaturesRequest, RegisterFeaturesResponse,
             RegistrationOutcome,
@@ -18,6 +18,7 @@ use crate::{
     },
 };
 use clap::Args;
+use serde::Serialize;
 use std::path::PathBuf;
 
 #[derive(Args, Debug)]
@@ -56,10 +57,10 @@ pub(super) async fn apply(args: ApplyArgs) -> Result<()> {
     let plan = plan(&client, &file, &request).await?;
     if args.plan || plan.changes_nothing() {
         return output
-            .print(|w| plan.json(w, false), || format!("{}\n{}", plan.people(), plan.closing(args.plan)));
+            .print(&plan.shape(false), || format!("{}\n{}", plan.people(), plan.closing(args.plan)));
     }
     apply_planned(&client, &file, request).await?;
-    output.print(|w| plan.json(w, true), || format!("{}\n{}", plan.people(), plan.closing(false)))
+    output.print(&plan.shape(true), || format!("{}\n{}", plan.people(), plan.closing(false)))
 }
 
 /// Registers all that a file holds.
@@ -229,22 +230,30 @@ impl Plan {
         }
     }
 
-    fn json(&self, w: &mut JsonWriter<'_>, applied: bool) {
-        w.object(|w| {
-            w.key("applied").boolean(applied);
-            let types = &self.registration.entity_types_created;
-            w.key("entity_types_created").array(|w| types.iter().for_each(|name| w.string(name)));
-            w.key("features").array(|w| {
-                self.registration.features.iter().for_each(|registered| shape::registered(w, registered));
-            });
-            w.key("feature_sets").array(|w| {
-                for set in self.sets.iter().filter(|set| set.note.is_none()) {
-                    w.object(|w| {
-                        w.key("ref").string(&set.reference);
-                        w.key("outcome").string(shape::outcome(set.outcome));
-                    });
-                }
-            });
-        });
+    fn shape(&self, applied: bool) -> PlanShape {
+        let put = self.sets.iter().filter(|set| set.note.is_none());
+        PlanShape {
+            applied,
+            entity_types_created: self.registration.entity_types_created.clone(),
+            features: list(self.registration.features.clone()),
+            feature_sets: put
+                .map(|set| SetShape { r#ref: set.reference.clone(), outcome: set.outcome.into() })
+                .collect(),
+        }
     }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct PlanShape {
+    applied: bool,
+    entity_types_created: Vec<String>,
+    features: Vec<RegisteredFeature>,
+    feature_sets: Vec<SetShape>,
+}
+
+#[derive(Serialize)]
+struct SetShape {
+    r#ref: String,
+    outcome: Outcome,
 }

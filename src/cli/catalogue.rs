@@ -8,6 +8,7 @@ use super::{
 use crate::{
     error::Result,
     wire::{
+        control,
         proto::{self, FeatureVersionStatus, GetFeatureStatisticsRequest, ListFeaturesRequest},
         value::timestamp_to,
     },
@@ -71,10 +72,9 @@ pub(super) async fn features(args: FeaturesArgs) -> Result<()> {
     if features.is_empty() {
         args.connection.output().note("No feature matches; `larder apply FILE.yaml` registers some.");
     }
-    args.connection.output().print(
-        |w| w.array(|w| features.iter().for_each(|feature| shape::feature(w, feature))),
-        || listing(&features).trim_fmt(),
-    )
+    args.connection
+        .output()
+        .print(&control::list::<_, control::Feature>(features.clone()), || listing(&features).trim_fmt())
 }
 
 /// Shows one feature, after changing its status if asked to.
@@ -98,7 +98,8 @@ pub(super) async fn feature(args: FeatureArgs) -> Result<()> {
             client.set_feature_status(&args.name, status).await?
         }
     };
-    args.connection.output().print(|w| shape::feature(w, &feature), || details(&feature).trim_fmt())
+    let shape = control::Feature::from(feature.clone());
+    args.connection.output().print(&shape, || details(&feature).trim_fmt())
 }
 
 /// One line for each feature.

@@ -7,10 +7,11 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    feature::{Duration, Value},
+    feature::Duration,
     wire::{
-        json::JsonWriter,
-        proto::{self, ExplainFeatureRequest, ExplainFeatureResponse, ExplainedRow, ExplainedWindow},
+        control::Explanation,
+        json::Int64Form,
+        proto::{self, ExplainFeatureRequest, ExplainFeatureResponse},
         value::timestamp_to,
     },
 };
@@ -51,7 +52,8 @@ pub(super) async fn explain(args: ExplainArgs) -> Result<()> {
         as_of: args.as_of.map(|moment| timestamp_to(moment.resolve())),
     };
     let answer = args.connection.client().await?.explain(request).await?;
-    args.connection.output().print(|w| json(w, &answer), || people(&answer))
+    let shape = Explanation::of(answer.clone(), Int64Form::Number);
+    args.connection.output().print(&shape, || people(&answer))
 }
 
 /// A line for each fact that there is, and the sentence under it.
@@ -106,49 +108,4 @@ fn shown(value: Option<&proto::Value>) -> String {
 fn rough(span: &prost_types::Duration) -> String {
     Duration::from_micros(span.seconds.saturating_mul(1_000_000))
         .map_or_else(|| shape::duration(span), Duration::rough)
-}
-
-/// The shape that REST answers with.
-fn json(w: &mut JsonWriter<'_>, answer: &ExplainFeatureResponse) {
-    w.object(|w| {
-        w.key("feature").string(&answer.feature);
-        w.key("dtype").string(shape::dtype(answer.dtype()));
-        shape::moment(w.key("as_of"), answer.as_of.as_ref());
-        w.key("status").string(answer.status().as_str_name());
-        w.key("value").value(known(answer.value.as_ref()).as_ref());
-        w.key("reason").string(&answer.reason);
-        w.key("row").option(answer.row.as_ref(), |w, row| w.object(|w| row_members(w, row)));
-        w.key("age").option(answer.age.as_ref(), |w, age| w.string(&shape::duration(age)));
-        w.key("ttl").option(answer.ttl.as_ref(), |w, ttl| w.string(&shape::duration(ttl)));
-        w.key("window").option(answer.window.as_ref(), |w, window| w.object(|w| window_members(w, window)));
-    });
-}
-
-fn row_members(w: &mut JsonWriter<'_>, row: &ExplainedRow) {
-    shape::moment(w.key("event_timestamp"), row.event_timestamp.as_ref());
-    shape::moment(w.key("created_timestamp"), row.created_timestamp.as_ref());
-    w.key("sequence").uint(row.sequence);
-    w.key("value").value(known(row.value.as_ref()).as_ref());
-    w.key("status").string(shape::value_status(row.value.as_ref()));
-    w.key("corrections").uint(row.corrections.into());
-}
-
-fn window_members(w: &mut JsonWriter<'_>, window: &ExplainedWindow) {
-    w.key("event_type").string(&window.event_type);
-    w.key("function").string(&window.function);
-    w.key("field").option(Some(window.field.as_str()).filter(|field| !field.is_empty()), JsonWriter::string);
-    shape::moment(w.key("start"), window.start.as_ref());
-    shape::moment(w.key("end"), window.end.as_ref());
-    w.key("complete").boolean(window.complete);
-    w.key("events_counted").uint(window.events_counted);
-    w.key("events_late").uint(window.events_late);
-    w.key("events_duplicate").uint(window.events_duplicate);
-    w.key("events_unused").uint(window.events_unused);
-    w.key("events_pending").uint(window.events_pending);
-    shape::moment(w.key("first_event"), window.first_event.as_ref());
-    shape::moment(w.key("last_event"), window.last_event.as_ref());
-}
-
-fn known(value: Option<&proto::Value>) -> Option<Value> {
-    value::from_proto(value?)
 }

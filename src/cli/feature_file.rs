@@ -1,16 +1,14 @@
 //! The YAML that `larder apply` takes: the shape of `POST /features/register`, and feature sets beside it.
 
-use super::value;
 use crate::{
     error::{Error, Kind, Result},
-    feature::{Dtype, Duration},
     wire::{
-        proto::{EntityType, FeatureDefinition, RegisterFeaturesRequest, WindowDefinition},
-        value::{dtype_to, duration_to, value_to},
+        control::{EntityType, FeatureDefinition},
+        proto::RegisterFeaturesRequest,
     },
 };
 use serde::Deserialize;
-use std::{collections::HashMap, fs, io::Read, path::Path};
+use std::{fs, io::Read, path::Path};
 
 /// Larger files are refused, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -19,8 +17,8 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct FeatureFile {
-    entity_types: Vec<EntityTypeEntry>,
-    features: Vec<FeatureEntry>,
+    entity_types: Vec<EntityType>,
+    features: Vec<FeatureDefinition>,
     pub feature_sets: Vec<FeatureSetEntry>,
 }
 
@@ -29,52 +27,6 @@ pub(super) struct FeatureFile {
 pub(super) struct FeatureSetEntry {
     pub name: String,
     pub features: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntityTypeEntry {
-    name: String,
-    #[serde(default)]
-    keys: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FeatureEntry {
-    name: String,
-    entity_type: String,
-    dtype: String,
-    #[serde(default)]
-    group: String,
-    #[serde(default)]
-    version: u32,
-    ttl: Option<String>,
-    cache_ttl: Option<String>,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    owner: String,
-    #[serde(default)]
-    tags: HashMap<String, String>,
-    default: Option<serde_json::Value>,
-    #[serde(default)]
-    allow_non_finite: bool,
-    window: Option<WindowEntry>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WindowEntry {
-    event_type: String,
-    function: String,
-    size: String,
-    slide: Option<String>,
-    #[serde(default)]
-    field: String,
-    quantile: Option<f64>,
-    #[serde(default)]
-    start: String,
 }
 
 impl FeatureFile {
@@ -99,65 +51,16 @@ impl FeatureFile {
 
     /// The registration that the file asks for; checks only what the contract has no room for.
     pub fn registration(&self) -> Result<RegisterFeaturesRequest> {
-        let entity_types = self
-            .entity_types
-            .iter()
-            .map(|entry| EntityType { name: entry.name.clone(), keys: entry.keys.clone() });
-        let features = self.features.iter().enumerate().map(|(position, entry)| {
-            entry.definition().map_err(|error| error.within(format!("features[{position}] ({})", entry.name)))
+        let features = self.features.iter().cloned().enumerate().map(|(position, definition)| {
+            let place = format!("features[{position}] ({})", definition.name);
+            definition.into_proto().map_err(|error| error.within(place))
         });
         Ok(RegisterFeaturesRequest {
-            entity_types: entity_types.collect(),
             features: features.collect::<Result<_>>()?,
+            entity_types: self.entity_types.iter().cloned().map(EntityType::into_proto).collect(),
             dry_run: false,
         })
     }
-}
-
-impl FeatureEntry {
-    fn definition(&self) -> Result<FeatureDefinition> {
-        let dtype: Dtype = self.dtype.parse().map_err(|why: String| Error::invalid("dtype", why))?;
-        let default = match &self.default {
-            None | Some(serde_json::Value::Null) => None,
-            Some(json) => {
-                value::read_json(&json.to_string(), dtype).map_err(|error| error.within("default"))?
-            }
-        };
-        Ok(FeatureDefinition {
-            name: self.name.clone(),
-            entity_type: self.entity_type.clone(),
-            dtype: dtype_to(dtype).into(),
-            group: self.group.clone(),
-            version: self.version,
-            ttl: span("ttl", self.ttl.as_deref())?,
-            cache_ttl: span("cache_ttl", self.cache_ttl.as_deref())?,
-            description: self.description.clone(),
-            owner: self.owner.clone(),
-            tags: self.tags.clone(),
-            default_value: default.map(|value| value_to(Some(&value))),
-            allow_non_finite: self.allow_non_finite,
-            window: self.window.as_ref().map(|window| window.definition()).transpose()?,
-        })
-    }
-}
-
-impl WindowEntry {
-    fn definition(&self) -> Result<WindowDefinition> {
-        Ok(WindowDefinition {
-            event_type: self.event_type.clone(),
-            function: self.function.clone(),
-            size: span("window.size", Some(&self.size))?,
-            slide: span("window.slide", self.slide.as_deref())?,
-            field: self.field.clone(),
-            quantile: self.quantile,
-            start: self.start.clone(),
-        })
-    }
-}
-
-fn span(field: &str, text: Option<&str>) -> Result<Option<prost_types::Duration>> {
-    text.map(|text| text.parse::<Duration>().map(duration_to).map_err(|why| Error::invalid(field, why)))
-        .transpose()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{
     args::{Connection, EntityArgs, FeatureArgs, Moment},
     output::table,
-    shape, value,
+    value,
 };
 use crate::{
     client::{OnlineAnswer, OnlineCell},
@@ -11,7 +11,8 @@ use crate::{
     error::Result,
     feature::{Duration, Timestamp},
     wire::{
-        json::JsonWriter,
+        control::{Members, Raw, Time},
+        online::shape,
         proto::{EntityIds, FeatureStatus, GetOnlineFeaturesRequest},
         value::{duration_to, timestamp_to},
     },
@@ -68,10 +69,9 @@ pub(super) async fn get(args: GetArgs) -> Result<()> {
     if answer.degraded {
         args.connection.output().note("A part of the server is down; it answered around it.");
     }
-    args.connection.output().print(
-        |w| json(w, &answer, &entities),
-        || answer_table(&answer, &entities, as_of.unwrap_or_else(|| Clock::system().now())).trim_fmt(),
-    )
+    args.connection.output().print(&shape(&answer, &entities), || {
+        answer_table(&answer, &entities, as_of.unwrap_or_else(|| Clock::system().now())).trim_fmt()
+    })
 }
 
 fn rows_of(columns: &std::collections::HashMap<String, EntityIds>) -> Entities {
@@ -120,49 +120,30 @@ fn entity_text(entity: &BTreeMap<String, String>) -> String {
 }
 
 /// The shape that REST answers with.
-fn json(w: &mut JsonWriter<'_>, answer: &OnlineAnswer, entities: &Entities) {
+fn shape(answer: &OnlineAnswer, entities: &Entities) -> shape::Answer {
     let features = &answer.schema.features;
-    w.object(|w| {
-        w.key("request_id").string(&answer.request_id);
-        w.key("degraded").boolean(answer.degraded);
-        w.key("features").object(|w| {
-            for feature in features {
-                w.key(&feature.name).object(|w| {
-                    w.key("ref").string(&feature.r#ref);
-                    w.key("dtype").string(shape::dtype(feature.dtype()));
-                });
-            }
-        });
-        w.key("results").array(|w| {
-            for (row, entity) in entities.iter().enumerate().take(answer.rows.len()) {
-                let cells: Vec<_> = (0..features.len()).map(|feature| answer.cell(row, feature)).collect();
-                let cells = || features.iter().map(|feature| feature.name.as_str()).zip(&cells);
-                w.object(|w| {
-                    match entity.get("entity_id") {
-                        Some(id) if entity.len() == 1 => w.key("entity_id").string(id),
-                        _ => w
-                            .key("entities")
-                            .object(|w| entity.iter().for_each(|(key, id)| w.key(key).string(id))),
-                    }
-                    w.key("values").object(|w| {
-                        cells().for_each(|(name, cell)| w.key(name).value(cell.value.as_ref()));
-                    });
-                    w.key("statuses").object(|w| {
-                        cells().for_each(|(name, cell)| w.key(name).string(cell.status.as_str_name()));
-                    });
-                    w.key("event_timestamps").object(|w| {
-                        cells().for_each(|(name, cell)| {
-                            shape::timestamp_or_null(w.key(name), cell.event_timestamp)
-                        });
-                    });
-                    if cells().any(|(_, cell)| cell.reason.is_some()) {
-                        let reasons =
-                            || cells().filter_map(|(name, cell)| Some((name, cell.reason.as_ref()?)));
-                        w.key("errors")
-                            .object(|w| reasons().for_each(|(name, reason)| w.key(name).string(reason)));
-                    }
-                });
-            }
-        });
+    let results = entities.iter().enumerate().take(answer.rows.len()).map(|(row, entity)| {
+        let id = entity.get("entity_id").filter(|_| entity.len() == 1).cloned();
+        let mut result = shape::Entity {
+            entities: id.is_none().then(|| entity.clone()),
+            entity_id: id,
+            ..Default::default()
+        };
+        for (position, feature) in features.iter().enumerate() {
+            let (name, cell) = (|| feature.name.clone(), answer.cell(row, position));
+            result.values.0.push((name(), Raw::of(cell.value.as_ref())));
+            result.statuses.0.push((name(), cell.status.as_str_name()));
+            result.event_timestamps.0.push((name(), cell.event_timestamp.map(Time)));
+            result.errors.0.extend(cell.reason.map(|reason| (name(), reason)));
+        }
+        result
     });
+    shape::Answer {
+        request_id: answer.request_id.clone(),
+        degraded: answer.degraded,
+        features: Members(
+            features.iter().map(|feature| (feature.name.clone(), shape::Feature::from(feature))).collect(),
+        ),
+        results: results.collect(),
+    }
 }

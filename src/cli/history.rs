@@ -3,18 +3,20 @@
 use super::{
     args::{Connection, Moment, OneEntityArgs, from_proto},
     output::table,
-    shape, value,
+    value,
 };
 use crate::{
     error::Result,
     feature::Value,
     wire::{
-        json::JsonWriter,
-        proto::{Dtype, FeatureValue, GetFeatureHistoryRequest},
+        control::{History, HistoryValue, status_of},
+        json::Int64Form,
+        proto::{FeatureValue, GetFeatureHistoryRequest, GetFeatureHistoryResponse},
         value::timestamp_to,
     },
 };
 use clap::Args;
+use serde::Serialize;
 
 /// Values that one page holds.
 const PAGE_SIZE: usize = 1_000;
@@ -40,18 +42,17 @@ pub(super) struct HistoryArgs {
 }
 
 /// Some values, and whether more lie behind the last one.
-#[derive(Default)]
-struct History {
+#[derive(Serialize)]
+struct Shape {
     feature: String,
-    dtype: Dtype,
-    values: Vec<FeatureValue>,
+    dtype: String,
+    values: Vec<HistoryValue>,
     more: bool,
 }
 
 pub(super) async fn history(args: HistoryArgs) -> Result<()> {
     let client = args.connection.client().await?;
-    let mut history = History::default();
-    let mut page_token = String::new();
+    let mut history = GetFeatureHistoryResponse::default();
     loop {
         let left = args.limit.saturating_sub(history.values.len());
         let request = GetFeatureHistoryRequest {
@@ -61,57 +62,37 @@ pub(super) async fn history(args: HistoryArgs) -> Result<()> {
             from: args.since.map(|moment| timestamp_to(moment.resolve())),
             to: args.until.map(|moment| timestamp_to(moment.resolve())),
             page_size: left.clamp(1, PAGE_SIZE) as i32,
-            page_token,
+            page_token: history.next_page_token,
         };
-        let page = client.history(request).await?;
-        history.dtype = page.dtype();
-        history.feature = page.feature;
-        history.values.extend(page.values.into_iter().take(left));
-        history.more = !page.next_page_token.is_empty();
-        page_token = page.next_page_token;
-        if !history.more || history.values.len() >= args.limit {
+        let mut page = client.history(request).await?;
+        page.values.truncate(left);
+        history.values.append(&mut page.values);
+        history = GetFeatureHistoryResponse { values: history.values, ..page };
+        if history.next_page_token.is_empty() || history.values.len() >= args.limit {
             break;
         }
     }
     if history.values.is_empty() {
         args.connection.output().note("No value was written in this span of time.");
     }
-    args.connection.output().print(|w| json(w, &history), || people(&history))
+    let more = !history.next_page_token.is_empty();
+    let History { feature, dtype, values, .. } = History::of(history.clone(), Int64Form::Number);
+    args.connection.output().print(&Shape { feature, dtype, values, more }, || people(&history))
 }
 
-fn json(w: &mut JsonWriter<'_>, history: &History) {
-    w.object(|w| {
-        w.key("feature").string(&history.feature);
-        w.key("dtype").string(shape::dtype(history.dtype));
-        w.key("values").array(|w| {
-            for value in &history.values {
-                w.object(|w| {
-                    shape::moment(w.key("event_timestamp"), value.event_timestamp.as_ref());
-                    shape::moment(w.key("created_timestamp"), value.created_timestamp.as_ref());
-                    w.key("value").value(known(value).as_ref());
-                    w.key("status").string(shape::value_status(value.value.as_ref()));
-                });
-            }
-        });
-        w.key("more").boolean(history.more);
-    });
-}
-
-fn people(history: &History) -> String {
+fn people(history: &GetFeatureHistoryResponse) -> String {
     let time = |at: &Option<prost_types::Timestamp>| {
         at.as_ref().map_or_else(String::new, |at| from_proto(at).to_string())
     };
     let rows = history.values.iter().map(|value| {
-        let text = known(value).map_or_else(
-            || shape::value_status(value.value.as_ref()).to_owned(),
-            |value| value::text(&value),
-        );
+        let text = known(value)
+            .map_or_else(|| status_of(value.value.as_ref()).to_owned(), |value| value::text(&value));
         [time(&value.event_timestamp), text, time(&value.created_timestamp)]
     });
     let table = table(["true since", history.feature.as_str(), "learned"], rows);
-    match history.more {
-        true => format!("{}\nThere is more: raise --limit, or narrow --since and --until.", table.trim_fmt()),
-        false => table.trim_fmt(),
+    match history.next_page_token.as_str() {
+        "" => table.trim_fmt(),
+        _ => format!("{}\nThere is more: raise --limit, or narrow --since and --until.", table.trim_fmt()),
     }
 }
 

@@ -1,7 +1,10 @@
 //! `larder invalidate`: drops an entity from the caches.
 
 use super::args::{Connection, OneEntityArgs};
-use crate::{error::Result, wire::proto::InvalidateCacheRequest};
+use crate::{
+    error::Result,
+    wire::{control::Invalidated, proto::InvalidateCacheRequest},
+};
 use clap::Args;
 
 #[derive(Args, Debug)]
@@ -26,8 +29,7 @@ pub(super) async fn invalidate(args: InvalidateArgs) -> Result<()> {
         features: args.features,
     };
     let invalidated = args.connection.client().await?.invalidate(request).await?;
-    args.connection.output().print(
-        |w| w.object(|w| w.key("invalidated").boolean(invalidated)),
-        || "Dropped from the caches; the next read comes from the durable store.".into(),
-    )
+    args.connection.output().print(&Invalidated { invalidated }, || {
+        "Dropped from the caches; the next read comes from the durable store.".into()
+    })
 }

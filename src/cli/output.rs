@@ -2,10 +2,11 @@
 
 use crate::{
     error::{Error, Result},
-    wire::json::JsonWriter,
+    wire::control::to_json,
 };
 use comfy_table::{Cell, LineStyle, Table, TableStyle};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 use std::{
     fmt::Display,
     io::{self, IsTerminal, Write},
@@ -23,17 +24,11 @@ pub(super) struct Output {
 
 impl Output {
     /// Prints a result: as JSON if asked for, else as `people` read it.
-    pub fn print(
-        self,
-        json: impl FnOnce(&mut JsonWriter<'_>),
-        people: impl FnOnce() -> String,
-    ) -> Result<()> {
-        if !self.json {
-            return say(people());
+    pub fn print(self, shape: &impl Serialize, people: impl FnOnce() -> String) -> Result<()> {
+        match self.json {
+            true => say(String::from_utf8_lossy(&to_json(shape))),
+            false => say(people()),
         }
-        let mut out = Vec::new();
-        json(&mut JsonWriter::new(&mut out));
-        say(String::from_utf8_lossy(&out))
     }
 
     /// Tells a person something that is no result.
@@ -79,14 +74,14 @@ pub(super) fn complain(error: &Error, json: bool) {
     if !json {
         return warn(format_args!("error: {error}"));
     }
-    let mut out = Vec::new();
-    JsonWriter::new(&mut out).object(|w| {
-        w.key("error").string(&error.message);
-        if let Some(field) = &error.field {
-            w.key("field").string(field);
-        }
-    });
-    warn(String::from_utf8_lossy(&out));
+    #[derive(Serialize)]
+    struct Complaint<'a> {
+        error: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        field: Option<&'a str>,
+    }
+    let complaint = Complaint { error: &error.message, field: error.field.as_deref() };
+    warn(String::from_utf8_lossy(&to_json(&complaint)));
 }
 
 /// A table of text with a header.

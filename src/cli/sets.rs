@@ -3,9 +3,11 @@
 use super::{
     args::{Connection, from_proto},
     output::table,
-    shape,
 };
-use crate::{error::Result, wire::proto::FeatureSet};
+use crate::{
+    error::Result,
+    wire::{control, proto::FeatureSet},
+};
 use clap::{Args, Subcommand};
 
 #[derive(Args, Debug)]
@@ -40,11 +42,11 @@ pub(super) async fn sets(args: SetsArgs) -> Result<()> {
         None | Some(SetsCommand::List) => list(connection).await,
         Some(SetsCommand::Get { name }) => {
             let set = connection.client().await?.feature_set(&name).await?;
-            connection.output().print(|w| shape::feature_set(w, &set), || members(&set))
+            connection.output().print(&control::FeatureSet::from(set.clone()), || members(&set))
         }
         Some(SetsCommand::Put { name, features }) => {
             let set = connection.client().await?.put_feature_set(&name, &features).await?;
-            connection.output().print(|w| shape::feature_set(w, &set), || members(&set))
+            connection.output().print(&control::FeatureSet::from(set.clone()), || members(&set))
         }
     }
 }
@@ -54,16 +56,13 @@ async fn list(connection: Connection) -> Result<()> {
     if sets.is_empty() {
         connection.output().note("No feature set yet; `larder sets put NAME -f FEATURE,…` makes one.");
     }
-    connection.output().print(
-        |w| w.array(|w| sets.iter().for_each(|set| shape::feature_set(w, set))),
-        || {
-            let rows = sets.iter().map(|set| {
-                let created = set.created_at.as_ref().map(|at| from_proto(at).to_string());
-                [format!("{}@{}", set.name, set.version), set.names.join(", "), created.unwrap_or_default()]
-            });
-            table(["set", "features", "created"], rows).trim_fmt()
-        },
-    )
+    connection.output().print(&control::list::<_, control::FeatureSet>(sets.clone()), || {
+        let rows = sets.iter().map(|set| {
+            let created = set.created_at.as_ref().map(|at| from_proto(at).to_string());
+            [format!("{}@{}", set.name, set.version), set.names.join(", "), created.unwrap_or_default()]
+        });
+        table(["set", "features", "created"], rows).trim_fmt()
+    })
 }
 
 fn members(set: &FeatureSet) -> String {

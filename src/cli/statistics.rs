@@ -1,7 +1,6 @@
 //! How a feature's values are spread, as `larder feature --statistics` shows it.
 
 use super::{
-    args::from_proto,
     output::{Output, table},
     shape, value,
 };
@@ -9,14 +8,14 @@ use crate::{
     error::Result,
     feature::Value,
     wire::{
-        json::JsonWriter,
+        control,
         proto::{FeatureStatistics, GetFeatureStatisticsResponse},
     },
 };
 
 /// A line for each hour that has rows, and one for all of them.
 pub(super) fn print(output: Output, found: &GetFeatureStatisticsResponse) -> Result<()> {
-    output.print(|w| json(w, found), || people(found))
+    output.print(&control::FeatureStatistics::from(found.clone()), || people(found))
 }
 
 fn people(found: &GetFeatureStatisticsResponse) -> String {
@@ -42,33 +41,4 @@ fn line(hour: String, of: &FeatureStatistics) -> [String; 8] {
         number(of.mean),
         shape::moment_text(of.newest_event_timestamp.as_ref()),
     ]
-}
-
-/// The shape that REST answers with.
-fn json(w: &mut JsonWriter<'_>, found: &GetFeatureStatisticsResponse) {
-    w.object(|w| {
-        w.key("feature").string(&found.feature);
-        w.key("dtype").string(shape::dtype(found.dtype()));
-        shape::moment(w.key("from"), found.from.as_ref());
-        shape::moment(w.key("to"), found.to.as_ref());
-        w.key("total").object(|w| members(w, &found.total.unwrap_or_default()));
-        w.key("hours").array(|w| {
-            for hour in &found.hours {
-                w.object(|w| {
-                    w.key("hour").option(hour.hour.as_ref(), |w, hour| w.timestamp(from_proto(hour)));
-                    members(w, hour);
-                });
-            }
-        });
-    });
-}
-
-fn members(w: &mut JsonWriter<'_>, of: &FeatureStatistics) {
-    w.key("rows").uint(of.rows);
-    w.key("nulls").uint(of.nulls);
-    w.key("distinct_entities").uint(of.distinct_entities);
-    w.key("min").option(of.min, JsonWriter::float64);
-    w.key("max").option(of.max, JsonWriter::float64);
-    w.key("mean").option(of.mean, JsonWriter::float64);
-    shape::moment(w.key("newest_event_timestamp"), of.newest_event_timestamp.as_ref());
 }

@@ -1,19 +1,13 @@
 //! Values as people type and read them.
 
 use crate::{
-    error::Result,
-    feature::{Dtype, Duration, Element, Timestamp, Value, ValueRef, json::JsonReader},
+    feature::{Dtype, Duration, Element, Timestamp, Value, ValueRef},
     wire::{
-        json::{JsonWriter, read_value},
+        json::JsonWriter,
         proto,
         value::{dtype_from, own_dtype, value_from},
     },
 };
-
-/// A value in JSON by the dtype of its feature.
-pub(super) fn read_json(json: &str, dtype: Dtype) -> Result<Option<Value>> {
-    JsonReader::read(json.as_bytes(), |reader| read_value(reader, dtype))
-}
 
 /// As a table or a CSV field shows it: text as it is, the rest as JSON.
 pub(super) fn text(value: &Value) -> String {

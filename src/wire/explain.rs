@@ -1,14 +1,13 @@
-//! Why a cell is what it is, in both encodings.
+//! Why a cell is what it is, as the contract has it.
 
 use super::{
-    history::{entity_from, status},
-    json::{Int64Form, JsonWriter, read_id, read_timestamp},
+    history::entity_from,
     proto,
     value::{dtype_to, duration_to, timestamp_from, timestamp_to, value_to},
 };
 use crate::{
     error::Result,
-    feature::{Cell, Round, json::JsonReader},
+    feature::{Cell, Round},
     serving::explain::{ExplainRequest, ExplainedRow, ExplainedWindow, Explanation},
 };
 
@@ -66,74 +65,4 @@ fn window_to(window: &ExplainedWindow) -> proto::ExplainedWindow {
         last_event: window.last_event.map(timestamp_to),
         events_pending: window.events_pending,
     }
-}
-
-/// `{"feature", "entity_id" | "entities", "as_of", "int64"}`
-pub fn read_question(body: &[u8]) -> Result<(ExplainRequest, Int64Form)> {
-    let mut request = ExplainRequest::default();
-    let mut int64 = Int64Form::default();
-    JsonReader::read(body, |reader| {
-        reader.object(|reader, key| {
-            match key {
-                "feature" => request.feature = reader.string()?.into_owned(),
-                "entity_id" => request.entity.entity_id = read_id(reader)?.into_owned(),
-                "entities" => reader.object(|reader, key| {
-                    request.entity.entities.push((key.to_owned(), read_id(reader)?.into_owned()));
-                    Ok(())
-                })?,
-                "as_of" if reader.take_null()? => {}
-                "as_of" => request.as_of = Some(read_timestamp(reader, Round::Down)?),
-                "int64" => int64 = Int64Form::read(reader)?,
-                _ => {
-                    return reader.unknown_member(&["feature", "entity_id", "entities", "as_of", "int64"]);
-                }
-            }
-            Ok(())
-        })
-    })?;
-    Ok((request, int64))
-}
-
-pub fn write_explanation(explanation: &Explanation, int64: Int64Form) -> Vec<u8> {
-    let mut out = Vec::new();
-    JsonWriter { out: &mut out, int64 }.object(|w| {
-        w.key("feature").string(&explanation.feature.full_ref().to_string());
-        w.key("dtype").string(explanation.feature.dtype.name());
-        w.key("as_of").timestamp(explanation.as_of);
-        w.key("status").string(explanation.status.name());
-        w.key("value").value(explanation.value());
-        w.key("reason").string(&explanation.reason);
-        w.key("row").option(explanation.row.as_ref(), |w, row| {
-            w.object(|w| {
-                w.key("event_timestamp").timestamp(row.event_timestamp);
-                w.key("created_timestamp").timestamp(row.created);
-                w.key("sequence").uint(row.sequence);
-                w.key("value").value(row.cell.value());
-                w.key("status").string(status(&row.cell).name());
-                w.key("corrections").uint(row.corrections.into());
-            });
-        });
-        w.key("age").option(explanation.age(), JsonWriter::duration);
-        w.key("ttl").option(explanation.ttl(), JsonWriter::duration);
-        w.key("window").option(explanation.window.as_ref(), |w, window| {
-            w.object(|w| write_window(w, window));
-        });
-    });
-    out
-}
-
-fn write_window(w: &mut JsonWriter<'_>, window: &ExplainedWindow) {
-    w.key("event_type").string(&window.event_type);
-    w.key("function").string(window.function.name());
-    w.key("field").option(window.field.as_deref(), JsonWriter::string);
-    w.key("start").timestamp(window.start);
-    w.key("end").timestamp(window.end);
-    w.key("complete").boolean(window.complete);
-    w.key("events_counted").uint(window.events_counted);
-    w.key("events_late").uint(window.events_late);
-    w.key("events_duplicate").uint(window.events_duplicate);
-    w.key("events_unused").uint(window.events_unused);
-    w.key("events_pending").uint(window.events_pending);
-    w.key("first_event").option(window.first_event, JsonWriter::timestamp);
-    w.key("last_event").option(window.last_event, JsonWriter::timestamp);
 }

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod codec;
+pub mod control;
 pub mod events;
 pub mod explain;
 pub mod historical;

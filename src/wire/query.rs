@@ -1,10 +1,11 @@
 //! Query strings: percent-encoded, each name once, unknown names refused.
 
-use crate::{
-    error::{Error, Result},
-    feature::{Round, Timestamp},
-    serving::page::PageRequest,
+use crate::error::{Error, Result};
+use serde::{
+    de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor},
+    forward_to_deserialize_any,
 };
+use std::vec;
 
 /// The parameters of a request's address, in the order sent.
 #[derive(Debug, Default)]
@@ -40,36 +41,95 @@ impl Query {
         }
     }
 
-    /// Takes an RFC 3339 timestamp.
-    pub fn take_time(&mut self, name: &str, round: Round) -> Result<Option<Timestamp>> {
-        match self.take(name) {
-            Some(text) => Timestamp::parse(&text, round).map(Some).map_err(|why| Error::invalid(name, why)),
-            None => Ok(None),
-        }
-    }
-
-    /// Takes `page_size` and `page_token`.
-    pub fn take_page(&mut self) -> Result<PageRequest> {
-        let size = match self.take("page_size") {
-            None => 0,
-            Some(text) => text
-                .parse()
-                .map_err(|_| Error::invalid("page_size", "page_size is a number from 1 to 1000"))?,
-        };
-        Ok(PageRequest { size, token: self.take("page_token").unwrap_or_default() })
-    }
-
-    /// What was not taken.
-    pub fn rest(self) -> Vec<(String, String)> {
-        self.0
-    }
-
     /// Refuses what was not taken.
     pub fn finish(self) -> Result<()> {
         match self.0.into_iter().next() {
             Some((name, _)) => Err(Error::invalid(name, "this parameter is not known here")),
             None => Ok(()),
         }
+    }
+}
+
+/// Reads a query into a struct. Parameters that it has no member for are refused.
+pub fn read<T: DeserializeOwned>(raw: Option<&str>) -> Result<T> {
+    let (shape, rest) = read_open(raw)?;
+    Query(rest).finish()?;
+    Ok(shape)
+}
+
+/// Reads a query into a struct, and gives back the parameters that it has no member for.
+pub fn read_open<T: DeserializeOwned>(raw: Option<&str>) -> Result<(T, Vec<(String, String)>)> {
+    let mut rest = Query::parse(raw)?.0;
+    let shape = T::deserialize(Parameters(&mut rest))?;
+    Ok((shape, rest))
+}
+
+/// Parameters of a query; a struct takes those that it has members for.
+struct Parameters<'a>(&'a mut Vec<(String, String)>);
+
+impl<'de> Deserializer<'de> for Parameters<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.deserialize_struct("", &[], visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        let (known, rest) =
+            std::mem::take(self.0).into_iter().partition(|(name, _)| fields.contains(&name.as_str()));
+        *self.0 = rest;
+        visitor.visit_map(Known { left: Vec::into_iter(known), text: String::new(), name: String::new() })
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u64 u128 u32 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// Parameters that a struct has members for. Errors name them.
+struct Known {
+    left: vec::IntoIter<(String, String)>,
+    name: String,
+    text: String,
+}
+
+impl<'de> MapAccess<'de> for Known {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+        let Some((name, text)) = self.left.next() else { return Ok(None) };
+        (self.name, self.text) = (name, text);
+        seed.deserialize(self.name.as_str().into_deserializer()).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<T::Value> {
+        seed.deserialize(Text(&self.text)).map_err(|error| error.at(&*self.name))
+    }
+}
+
+/// The value of a parameter, which is never null.
+struct Text<'a>(&'a str);
+
+impl<'de> Deserializer<'de> for Text<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_str(self.0)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_some(self)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u64 u128 u32 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
     }
 }
 
@@ -96,6 +156,11 @@ fn decode(text: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        feature::Timestamp,
+        wire::control::{Edge, PageSize},
+    };
+    use serde::Deserialize;
 
     #[test]
     fn parameters_are_decoded() {
@@ -113,7 +178,27 @@ mod tests {
         for raw in ["a=%", "a=%4", "a=%zz", "a=%ff", "a=%00", "a=1&a=2", "a=%+1"] {
             assert!(Query::parse(Some(raw)).is_err(), "{raw}");
         }
-        let mut query = Query::parse(Some("page_size=x")).unwrap();
-        assert!(query.take_page().is_err());
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Shape {
+        name: String,
+        page_size: PageSize,
+        from: Option<Edge>,
+    }
+
+    #[test]
+    fn a_struct_takes_its_parameters() {
+        let shape: Shape = read(Some("name=a+b&page_size=-7&from=1970-01-01T00:00:00Z")).unwrap();
+        assert_eq!((shape.name.as_str(), shape.page_size), ("a b", PageSize(-7)));
+        assert_eq!(shape.from, Some(Edge(Timestamp::from_stored(0))));
+        let (shape, rest) = read_open::<Shape>(Some("user=u1&name=x")).unwrap();
+        assert_eq!((shape.name.as_str(), rest), ("x", vec![("user".into(), "u1".into())]));
+        for (raw, field) in
+            [("page_size=x", "page_size"), ("from=1", "from"), ("nam=x", "nam"), ("name=x&name=y", "name")]
+        {
+            assert_eq!(read::<Shape>(Some(raw)).unwrap_err().field.as_deref(), Some(field), "{raw}");
+        }
     }
 }

@@ -1,9 +1,7 @@
-//! How values are spread, in both encodings.
+//! How values are spread, as the contract has it.
 
 use super::{
-    json::JsonWriter,
     proto,
-    query::Query,
     value::{dtype_to, timestamp_from, timestamp_to},
 };
 use crate::{
@@ -45,42 +43,4 @@ fn part_to(hour: Option<Timestamp>, of: &Statistics) -> proto::FeatureStatistics
         mean: of.numbers.map(|numbers| numbers.mean),
         newest_event_timestamp: of.newest.map(timestamp_to),
     }
-}
-
-/// `?from=&to=`
-pub fn read_statistics(feature: String, query: Option<&str>) -> Result<StatisticsRequest> {
-    let mut query = Query::parse(query)?;
-    let (from, to) = (query.take_time("from", Round::Up)?, query.take_time("to", Round::Up)?);
-    query.finish()?;
-    Ok(StatisticsRequest { feature, from, to })
-}
-
-pub fn write_statistics(found: &FeatureStatistics) -> Vec<u8> {
-    let mut out = Vec::new();
-    JsonWriter::new(&mut out).object(|w| {
-        w.key("feature").string(&found.feature.full_ref().to_string());
-        w.key("dtype").string(found.feature.dtype.name());
-        w.key("from").timestamp(found.from);
-        w.key("to").timestamp(found.to);
-        w.key("total").object(|w| write_part(w, &found.values.total));
-        w.key("hours").array(|w| {
-            for (hour, of) in &found.values.hours {
-                w.object(|w| {
-                    w.key("hour").timestamp(*hour);
-                    write_part(w, of);
-                });
-            }
-        });
-    });
-    out
-}
-
-fn write_part(w: &mut JsonWriter<'_>, of: &Statistics) {
-    w.key("rows").uint(of.rows);
-    w.key("nulls").uint(of.nulls);
-    w.key("distinct_entities").uint(of.distinct_entities);
-    w.key("min").option(of.numbers, |w, numbers| w.float64(numbers.min));
-    w.key("max").option(of.numbers, |w, numbers| w.float64(numbers.max));
-    w.key("mean").option(of.numbers, |w, numbers| w.float64(numbers.mean));
-    w.key("newest_event_timestamp").option(of.newest, JsonWriter::timestamp);
 }

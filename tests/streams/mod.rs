@@ -19,7 +19,7 @@ use larder::{
     },
     stream::Aggregation,
     window,
-    wire::register,
+    wire::{control, register},
 };
 use serde_json::{Value as Json, json};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -74,7 +74,8 @@ impl World {
     /// Registers features in the shape of REST.
     pub async fn register(&self, features: Json) {
         let body = json!({"features": features}).to_string();
-        let registration = register::read_registration(body.as_bytes()).unwrap();
+        let request = control::read::<control::Registration>(body.as_bytes()).unwrap().into_proto().unwrap();
+        let registration = register::registration_from(request).unwrap();
         self.service.register_features(&self.caller, registration).await.unwrap();
     }
 

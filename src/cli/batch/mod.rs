@@ -19,10 +19,11 @@ use super::{
 use crate::{
     error::{Error, Kind, Result},
     feature::{Duration, Round, Timestamp},
-    wire::{json::JsonWriter, value::timestamp_from},
+    wire::{control::Time, value::timestamp_from},
 };
 use clap::Args;
 use request::{KNOWN_AT_ROW, Request};
+use serde::Serialize;
 use sink::Sink;
 pub(super) use sink::texts;
 use spine::SpineFile;
@@ -169,7 +170,7 @@ pub(super) async fn batch(args: BatchArgs) -> Result<()> {
     };
     sink.finish(|| request.metadata(&set.header, &made))?;
     match args.output {
-        Some(out) => output.print(|w| made.json(w, &out), || made.people(&out)),
+        Some(out) => output.print(&made.shape(&out), || made.people(&out)),
         None => Ok(()),
     }
 }
@@ -210,13 +211,21 @@ impl Made {
         format!("{} to {}, settled at {}.{again}", count(self.rows, "row"), out.display(), self.settled_at)
     }
 
-    fn json(&self, w: &mut JsonWriter<'_>, out: &Path) {
-        w.object(|w| {
-            w.key("output").string(&out.to_string_lossy());
-            w.key("rows").uint(self.rows);
-            w.key("settled_at").timestamp(self.settled_at);
-            w.key("repeatable").boolean(self.repeatable);
-            w.key("spine_hash").string(&self.spine_hash);
-        });
+    fn shape(&self, out: &Path) -> impl Serialize {
+        #[derive(Serialize)]
+        struct Shape {
+            output: String,
+            rows: u64,
+            settled_at: Time,
+            repeatable: bool,
+            spine_hash: String,
+        }
+        Shape {
+            output: out.to_string_lossy().into_owned(),
+            rows: self.rows,
+            settled_at: Time(self.settled_at),
+            repeatable: self.repeatable,
+            spine_hash: self.spine_hash.clone(),
+        }
     }
 }

@@ -3,8 +3,9 @@
 
 use crate::{
     cli::{
+        args::from_proto,
         load::{Cell, Load, Shape, is_text, value_cell},
-        shape, value,
+        value,
     },
     client::{Client, EventWriter},
     error::{Error, Kind, Result},
@@ -235,7 +236,7 @@ impl Load for Columns {
         for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
             w.key(name).string(text);
         }
-        shape::moment(w.key("timestamp"), event.timestamp.as_ref());
+        w.key("timestamp").option(event.timestamp.as_ref(), |w, at| w.timestamp(from_proto(at)));
         if let Some(given) = &event.value {
             w.key("value").value(value::from_proto(given).as_ref());
         }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     client::{Acknowledged, Client, StreamWriter},
     error::{Error, Kind, Result},
-    wire::json::JsonWriter,
+    wire::{control::Members, json::JsonWriter},
 };
 use clap::Args;
 use prost::Message;
@@ -155,7 +155,7 @@ pub(super) async fn load<L: Load>(args: FileArgs, client: &Client, shape: L) -> 
         }
         return Err(error);
     }
-    output.print(|w| counts.json(w), || format!("{}, all durable.", counts.people()))?;
+    output.print(&counts.shape(), || format!("{}, all durable.", counts.people()))?;
     match rejects_file {
         Some(file) => Err(Error::new(
             Kind::InvalidArgument,
@@ -233,12 +233,8 @@ impl<L: Load> Counts<L> {
         format!("{}{} rejected", named.collect::<String>(), self.rejected)
     }
 
-    fn json(&self, w: &mut JsonWriter<'_>) {
-        w.object(|w| {
-            for (name, number) in L::COUNTS.iter().zip(&self.named) {
-                w.key(name).uint(*number);
-            }
-            w.key("rejected").uint(self.rejected);
-        });
+    fn shape(&self) -> Members<u64> {
+        let named = L::COUNTS.iter().copied().zip(self.named.iter().copied());
+        Members(named.chain([("rejected", self.rejected)]).map(|(name, n)| (name.to_owned(), n)).collect())
     }
 }

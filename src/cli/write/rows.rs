@@ -3,8 +3,9 @@
 use super::roles::{Role, Roles};
 use crate::{
     cli::{
+        args::from_proto,
         load::{Cell, Load, Shape, is_text, value_cell},
-        shape, value,
+        value,
     },
     client::{Client, RowWriter},
     error::{Error, Kind, Result},
@@ -157,7 +158,7 @@ impl Load for Roles {
         if !row.entities.is_empty() {
             w.key("entities").object(|w| row.entities.iter().for_each(|(key, id)| w.key(key).string(id)));
         }
-        shape::moment(w.key("event_timestamp"), row.event_timestamp.as_ref());
+        w.key("event_timestamp").option(row.event_timestamp.as_ref(), |w, at| w.timestamp(from_proto(at)));
         w.key("values").object(|w| {
             for (name, value) in &row.values {
                 w.key(name).value(value::from_proto(value).as_ref());

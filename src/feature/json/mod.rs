@@ -4,9 +4,11 @@
 //! shortest text of the nearest double. Strings escape only what they must. There is no space. What a JSONB column makes
 //! of such a text reads back as the same text.
 
+mod de;
 mod read;
 mod reader;
 
+pub use de::{RAW, from_json};
 pub use read::{read_id, read_timestamp};
 pub use reader::{DEPTH_MAX, JsonKind, JsonReader, double, short};
 

@@ -139,39 +139,63 @@ impl<'a> JsonReader<'a> {
 
     /// Every element of an array; errors get `[index]` put before their field.
     pub fn array(&mut self, mut element: impl FnMut(&mut Self, usize) -> Result<()>) -> Result<()> {
-        self.expect(JsonKind::Array)?;
-        self.enter()?;
+        self.begin(JsonKind::Array)?;
         let mut index = 0;
-        while self.next_member(b']', index == 0)? {
+        while self.next_element(index == 0)? {
             element(self, index).map_err(|error| error.within(format_args!("[{index}]")))?;
             index += 1;
         }
-        self.depth -= 1;
         Ok(())
     }
 
     /// Every member of an object; errors get the key put before their field. `member` must take the value.
     pub fn object(&mut self, mut member: impl FnMut(&mut Self, &str) -> Result<()>) -> Result<()> {
-        self.expect(JsonKind::Object)?;
-        self.enter()?;
-        let first = self.keys.len();
-        while self.next_member(b'}', self.keys.len() == first)? {
-            if self.peek()? != JsonKind::String {
-                return Err(self.malformed("a key in quotes was expected"));
-            }
-            let key = self.string()?;
-            self.skip_space();
-            if self.byte() != Some(b':') {
-                return Err(self.malformed("a colon was expected"));
-            }
-            self.at += 1;
+        let first = self.begin(JsonKind::Object)?;
+        while let Some(key) = self.next_key(first)? {
             member(self, &key).map_err(|error| error.within(&key))?;
-            self.keys.push(key);
+            self.end_member(key);
         }
-        self.depth -= 1;
-        refuse_duplicates(&mut self.keys[first..])?;
-        self.keys.truncate(first);
         Ok(())
+    }
+
+    /// Enters an array or object; returns the mark that [`next_key`](Self::next_key) takes.
+    pub(super) fn begin(&mut self, kind: JsonKind) -> Result<usize> {
+        self.expect(kind)?;
+        self.enter()?;
+        Ok(self.keys.len())
+    }
+
+    /// Moves to the next element of an array, or past its end.
+    pub(super) fn next_element(&mut self, first: bool) -> Result<bool> {
+        let more = self.next_member(b']', first)?;
+        self.depth -= usize::from(!more);
+        Ok(more)
+    }
+
+    /// The next key of an object whose keys begin at `first`; its value comes next, then [`end_member`](Self::end_member).
+    /// `None` past the object's end, where keys that came twice are refused.
+    pub(super) fn next_key(&mut self, first: usize) -> Result<Option<Cow<'a, str>>> {
+        if !self.next_member(b'}', self.keys.len() == first)? {
+            self.depth -= 1;
+            refuse_duplicates(&mut self.keys[first..])?;
+            self.keys.truncate(first);
+            return Ok(None);
+        }
+        if self.peek()? != JsonKind::String {
+            return Err(self.malformed("a key in quotes was expected"));
+        }
+        let key = self.string()?;
+        self.skip_space();
+        if self.byte() != Some(b':') {
+            return Err(self.malformed("a colon was expected"));
+        }
+        self.at += 1;
+        Ok(Some(key))
+    }
+
+    /// Remembers a key whose value was taken.
+    pub(super) fn end_member(&mut self, key: Cow<'a, str>) {
+        self.keys.push(key);
     }
 
     /// Any value, checked in all its depth; returns its text as it stands.

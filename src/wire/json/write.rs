@@ -2,17 +2,21 @@
 
 use super::BASE64;
 use crate::{
-    error::{Error, Kind, Result},
+    error::{Error, Result},
     feature::{
         Duration, Timestamp,
         json::{JsonReader, append, short, write_string},
     },
 };
 use base64::Engine as _;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use std::io::Write;
 
 /// How int64 values go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(rename_all = "snake_case", inline)]
 pub enum Int64Form {
     /// As numbers with all their digits.
     #[default]
@@ -24,13 +28,18 @@ pub enum Int64Form {
 impl Int64Form {
     /// Reads the request's `"int64"`: `"number"` or `"string"`.
     pub fn read(reader: &mut JsonReader<'_>) -> Result<Self> {
-        match &*reader.string()? {
+        reader.string()?.into_owned().try_into().map_err(Error::refused)
+    }
+}
+
+impl TryFrom<String> for Int64Form {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        match name.as_str() {
             "number" => Ok(Self::Number),
             "string" => Ok(Self::String),
-            other => {
-                let message = format!("{:?} is not a form of int64; use number or string", short(other));
-                Err(Error::new(Kind::InvalidArgument, message))
-            }
+            other => Err(format!("{:?} is not a form of int64; use number or string", short(other))),
         }
     }
 }

@@ -19,6 +19,7 @@ mod list;
 mod packed;
 mod reply;
 mod request;
+pub mod shape;
 #[cfg(test)]
 mod tests;
 

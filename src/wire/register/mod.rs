@@ -1,14 +1,10 @@
 //! Registrations, features and feature sets on the wire.
 
-mod json;
 mod proto;
 mod sets;
 
-pub use json::{
-    read_filter, read_registration, read_status, write_feature, write_features, write_registered,
-};
 pub use proto::{feature_to, features_to, filter_from, registered_to, registration_from, status_from};
-pub use sets::{read_page, read_set, set_to, sets_to, write_set, write_sets};
+pub use sets::{set_to, sets_to};
 
 use crate::{
     error::{Error, Result},
