@@ -52,6 +52,7 @@ const HOMES: [(&str, &[&str]); 28] = [
     ("redb", &["store/embedded/"]),
     ("schemars", &["wire/", "api/"]),
     ("serde_saphyr", &["config.rs", "cli/"]),
+    ("slab", &["window/"]),
     ("tempfile", &["wire/historical/", "cli/", "store/embedded/"]),
     ("tonic", &["api/", "client/", "proto/"]),
     ("tonic_health", &["api/"]),

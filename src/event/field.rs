@@ -1,5 +1,7 @@
 //! What an event holds in one field, as windows count it.
 
+use crate::feature::Timestamp;
+
 /// What an event holds in one field.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FieldValue<'a> {
@@ -11,6 +13,8 @@ pub enum FieldValue<'a> {
     Float(f64),
     Bool(bool),
     Text(&'a str),
-    /// An object or array.
+    /// Of the contract's messages; JSON has texts.
+    Time(Timestamp),
+    /// An object or array, or bytes.
     Other,
 }

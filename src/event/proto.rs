@@ -107,6 +107,13 @@ fn read_moment(mut bytes: &[u8], (seconds, nanos): &mut (i64, i32)) -> Result<()
     Ok(())
 }
 
+/// A moment that is none on the calendar is nothing that a feature takes.
+fn time<'a>(moment: &[u8]) -> Result<FieldValue<'a>> {
+    let mut time = (0, 0);
+    read_moment(moment, &mut time)?;
+    Ok(Timestamp::from_seconds_nanos(time.0, time.1, Round::Down).map_or(FieldValue::Other, FieldValue::Time))
+}
+
 /// Reads and checks a `larder.v1.Value`. Of several kinds the last one counts, as everywhere in protobuf.
 fn scalar(mut bytes: &[u8]) -> Result<Scalar<'_>> {
     let mut value = None;
@@ -123,7 +130,7 @@ fn scalar(mut bytes: &[u8]) -> Result<Scalar<'_>> {
                 check_len(bytes.len())?;
                 FieldValue::Other
             }
-            (8, Field::Bytes(_)) => FieldValue::Other,
+            (8, Field::Bytes(moment)) => time(moment)?,
             (10, Field::Bytes(list)) => {
                 check_list(list)?;
                 FieldValue::Other

@@ -108,7 +108,11 @@ fn values_of_proto() {
         (Kind::Float32Value(0.5), "Float(0.5)"),
         (Kind::StringValue(String::new()), r#"Text("")"#),
         (Kind::BytesValue(vec![0, 255]), "Other"),
-        (Kind::TimestampValue(prost_types::Timestamp::default()), "Other"),
+        (
+            Kind::TimestampValue(prost_types::Timestamp { seconds: 1, nanos: 2_999 }),
+            "Time(Timestamp(1000002))",
+        ),
+        (Kind::TimestampValue(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }), "Other"),
         (Kind::ListValue(proto::List::default()), "Other"),
         (Kind::JsonValue("12".into()), "Int(12)"),
         (Kind::JsonValue(r#""\n""#.into()), r#"Text("\n")"#),

@@ -6,7 +6,7 @@
 //!   window        [ size = 3 slides )         emitted at its end, again at every slide
 //! ```
 
-use super::{Dtype, Duration, entity};
+use super::{Dtype, Duration, Element, entity};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -35,7 +35,26 @@ pub enum WindowFunction {
     First,
     Last,
     ApproxDistinct,
-    Percentile { quantile: f64 },
+    Percentile {
+        quantile: f64,
+    },
+    /// The `k` most frequent values; with `counts`, how often each came beside it.
+    TopK {
+        k: u32,
+        counts: bool,
+    },
+}
+
+/// What only some functions take, as members of a window's definition. None = not given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parameters {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<bool>,
 }
 
 /// Which events a windowed feature counts.
@@ -49,6 +68,8 @@ pub enum WindowStart {
 
 /// The field that functions run over when none is named.
 pub const DEFAULT_FIELD: &str = "value";
+/// The most values that `topk` may give.
+const K_MAX: u32 = 100;
 const SLIDE_MIN: Duration = Duration::from_secs(1);
 /// Slides that are tried when none is given, largest first.
 const USUAL_SLIDES: [Duration; 4] = [
@@ -95,20 +116,7 @@ impl Window {
         } else if self.function != WindowFunction::Count {
             return Err(("field", format!("{} needs a field", self.function)));
         }
-        if let WindowFunction::Percentile { quantile } = self.function
-            && !(0.0..=1.0).contains(&quantile)
-        {
-            return Err(("quantile", format!("a quantile lies between 0 and 1; {quantile} does not")));
-        }
-        let fitting = self.function.dtypes();
-        if !fitting.contains(&dtype) {
-            let names: Vec<&str> = fitting.iter().map(|dtype| dtype.name()).collect();
-            return Err((
-                "function",
-                format!("{} gives {}; it cannot give {dtype}", self.function, names.join(" or ")),
-            ));
-        }
-        Ok(())
+        self.function.check(dtype)
     }
 }
 
@@ -141,12 +149,13 @@ impl WindowFunction {
             WindowFunction::Last => "last",
             WindowFunction::ApproxDistinct => "approx_distinct",
             WindowFunction::Percentile { .. } => "percentile",
+            WindowFunction::TopK { .. } => "topk",
         }
     }
 
-    /// The function of a name; `quantile` is for `percentile` and for it alone. An error is the offending part and what
-    /// is wrong with it.
-    pub fn from_parts(name: &str, quantile: Option<f64>) -> Result<Self, (&'static str, String)> {
+    /// The function of a name with its parameters; those of other functions are refused. An error is the offending part
+    /// and what is wrong with it.
+    pub fn parse(name: &str, given: Parameters) -> Result<Self, (&'static str, String)> {
         let function = match name {
             "count" => WindowFunction::Count,
             "sum" => WindowFunction::Sum,
@@ -158,34 +167,80 @@ impl WindowFunction {
             "first" => WindowFunction::First,
             "last" => WindowFunction::Last,
             "approx_distinct" => WindowFunction::ApproxDistinct,
-            "percentile" => {
-                let quantile = quantile.ok_or(("quantile", "percentile needs a quantile".to_owned()))?;
-                return Ok(WindowFunction::Percentile { quantile });
-            }
+            "percentile" => WindowFunction::Percentile {
+                quantile: given
+                    .quantile
+                    .ok_or(("quantile", "percentile needs a quantile, such as 0.95".to_owned()))?,
+            },
+            "topk" => WindowFunction::TopK {
+                k: given.k.ok_or(("k", format!("topk needs k, how many values to give: 1 to {K_MAX}")))?,
+                counts: given.counts.unwrap_or_default(),
+            },
             _ => {
                 return Err((
                     "function",
                     format!(
                         "{name:?} is not a function; use count, sum, mean, min, max, stddev, variance, first, last, \
-                         approx_distinct or percentile"
+                         approx_distinct, percentile or topk"
                     ),
                 ));
             }
         };
-        match quantile {
-            Some(_) => Err(("quantile", format!("only percentile takes a quantile, {name} does not"))),
-            None => Ok(function),
+        let own = function.parameters();
+        for (parameter, is_given, is_own, owner) in [
+            ("quantile", given.quantile.is_some(), own.quantile.is_some(), "percentile"),
+            ("k", given.k.is_some(), own.k.is_some(), "topk"),
+            ("counts", given.counts.is_some(), own.counts.is_some(), "topk"),
+        ] {
+            if is_given && !is_own {
+                return Err((parameter, format!("only {owner} takes {parameter}; {name} does not")));
+            }
+        }
+        Ok(function)
+    }
+
+    /// Its parameters, as [`WindowFunction::parse`] takes them.
+    pub fn parameters(self) -> Parameters {
+        match self {
+            WindowFunction::Percentile { quantile } => {
+                Parameters { quantile: Some(quantile), ..Parameters::default() }
+            }
+            WindowFunction::TopK { k, counts } => {
+                Parameters { k: Some(k), counts: Some(counts), ..Parameters::default() }
+            }
+            _ => Parameters::default(),
         }
     }
 
-    /// What it can give.
-    fn dtypes(self) -> &'static [Dtype] {
+    /// Checks its parameters, and that it can give this dtype.
+    fn check(self, dtype: Dtype) -> Result<(), (&'static str, String)> {
         use WindowFunction::*;
-        match self {
-            Count | ApproxDistinct => &[Dtype::Int64],
-            Sum | Min | Max => &[Dtype::Int64, Dtype::Float64],
-            First | Last => &[Dtype::Int64, Dtype::Float64, Dtype::String, Dtype::Bool],
-            Mean | Stddev | Variance | Percentile { .. } => &[Dtype::Float64],
+        let (fits, gives) = match self {
+            Count | ApproxDistinct => (dtype == Dtype::Int64, "int64"),
+            Sum | Min | Max => (matches!(dtype, Dtype::Int64 | Dtype::Float64), "int64 or float64"),
+            First | Last => (
+                matches!(dtype, Dtype::Int64 | Dtype::Float64 | Dtype::String | Dtype::Bool),
+                "int64, float64, string or bool",
+            ),
+            Percentile { quantile } if !(0.0..=1.0).contains(&quantile) => {
+                return Err(("quantile", format!("a quantile is between 0 and 1; {quantile} is not")));
+            }
+            Mean | Stddev | Variance | Percentile { .. } => (dtype == Dtype::Float64, "float64"),
+            TopK { k, .. } if !(1..=K_MAX).contains(&k) => {
+                return Err(("k", format!("k is between 1 and {K_MAX}; {k} is not")));
+            }
+            TopK { counts: true, .. } => (dtype == Dtype::Json, "json where counts are asked for"),
+            TopK { counts: false, .. } => (
+                matches!(
+                    dtype,
+                    Dtype::List(Element::Bool | Element::Int64 | Element::String | Element::Timestamp)
+                ),
+                "list<bool>, list<int64>, list<string> or list<timestamp>",
+            ),
+        };
+        match fits {
+            true => Ok(()),
+            false => Err(("function", format!("{self} gives {gives}; it cannot give {dtype}"))),
         }
     }
 }
@@ -220,7 +275,6 @@ impl FromStr for WindowStart {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::Element;
 
     fn window(size: &str, slide: &str) -> Window {
         Window {
@@ -267,8 +321,14 @@ mod tests {
     #[test]
     fn functions_and_dtypes() {
         let check = |function, dtype| {
-            let quantile = (function == "percentile").then_some(0.5);
-            let function = WindowFunction::from_parts(function, quantile).unwrap();
+            let given = match function {
+                "percentile" => Parameters { quantile: Some(0.5), ..Parameters::default() },
+                "topk" => Parameters { k: Some(3), ..Parameters::default() },
+                "topk with counts" => Parameters { k: Some(3), counts: Some(true), ..Parameters::default() },
+                _ => Parameters::default(),
+            };
+            let name = function.split(' ').next().unwrap();
+            let function = WindowFunction::parse(name, given).unwrap();
             Window { function, ..window("5m", "1m") }.check(dtype, 360).is_ok()
         };
         for (function, dtype, fits) in [
@@ -281,11 +341,46 @@ mod tests {
             ("mean", Dtype::Int64, false),
             ("percentile", Dtype::Float64, true),
             ("first", Dtype::List(Element::Bool), false),
+            ("topk", Dtype::List(Element::Bool), true),
+            ("topk", Dtype::List(Element::Int64), true),
+            ("topk", Dtype::List(Element::String), true),
+            ("topk", Dtype::List(Element::Timestamp), true),
+            ("topk", Dtype::List(Element::Float64), false),
+            ("topk", Dtype::List(Element::Bytes), false),
+            ("topk", Dtype::Json, false),
+            ("topk with counts", Dtype::Json, true),
+            ("topk with counts", Dtype::List(Element::Int64), false),
         ] {
             assert_eq!(check(function, dtype), fits, "{function} as {dtype}");
         }
-        assert!(WindowFunction::from_parts("percentile", None).is_err());
-        assert!(WindowFunction::from_parts("sum", Some(0.5)).is_err());
-        assert!(WindowFunction::from_parts("median", None).is_err());
+    }
+
+    #[test]
+    fn parameters_belong_to_functions() {
+        let none = Parameters::default();
+        let quantile = Parameters { quantile: Some(0.5), ..none };
+        let k = Parameters { k: Some(10), ..none };
+        let counts = Parameters { counts: Some(false), ..none };
+        for (name, given, wrong) in [
+            ("percentile", none, "quantile"),
+            ("percentile", Parameters { k: Some(1), ..quantile }, "k"),
+            ("topk", none, "k"),
+            ("topk", Parameters { quantile: Some(0.5), ..k }, "quantile"),
+            ("topk", counts, "k"),
+            ("sum", quantile, "quantile"),
+            ("sum", k, "k"),
+            ("last", counts, "counts"),
+            ("median", none, "function"),
+        ] {
+            assert_eq!(WindowFunction::parse(name, given).unwrap_err().0, wrong, "{name} {given:?}");
+        }
+        for (name, given) in
+            [("percentile", quantile), ("topk", Parameters { counts: Some(true), ..k }), ("sum", none)]
+        {
+            let function = WindowFunction::parse(name, given).unwrap();
+            assert_eq!((function.name(), function.parameters()), (name, given));
+        }
+        let check = |k| WindowFunction::TopK { k, counts: true }.check(Dtype::Json).is_ok();
+        assert_eq!([0, 1, 100, 101].map(check), [false, true, true, false]);
     }
 }

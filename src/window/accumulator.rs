@@ -3,72 +3,52 @@
 use super::{
     clock::NEVER,
     layout::{Class, ColumnPlan, Kind, Layout, Part, Source},
-    sketch::{Distinct, Quantiles},
+    outcome::Outcome,
+    sketch::Sketch,
     sum::{FloatSum, Moments},
+    value::{float, integer},
 };
 use crate::{
     event::FieldValue,
     feature::{Cell, Value, WindowFunction},
 };
-use twox_hash::XxHash3_64;
+use slab::Slab;
 
 /// What does not fit into words: texts and sketches, by their places.
 #[derive(Default)]
 pub struct Side {
     pub texts: Slab<Box<str>>,
-    pub distincts: Slab<Distinct>,
-    pub quantiles: Slab<Quantiles>,
+    pub sketches: Slab<Sketch>,
     /// Bytes behind the places.
     pub bytes: usize,
 }
 
-/// Values by place; free places are used again.
-pub struct Slab<T> {
-    places: Vec<Option<T>>,
-    free: Vec<u32>,
-}
-
-impl<T> Default for Slab<T> {
-    fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
-    }
-}
-
-impl<T> Slab<T> {
-    pub fn add(&mut self, value: T) -> u64 {
-        match self.free.pop() {
-            Some(at) => {
-                self.places[at as usize] = Some(value);
-                u64::from(at)
-            }
-            None => {
-                self.places.push(Some(value));
-                self.places.len() as u64 - 1
-            }
-        }
-    }
-
-    pub fn get(&self, at: u64) -> &T {
-        self.places[at as usize].as_ref().expect("a place in use")
-    }
-
-    fn get_mut(&mut self, at: u64) -> &mut T {
-        self.places[at as usize].as_mut().expect("a place in use")
-    }
-
-    fn take(&mut self, at: u64) -> T {
-        self.free.push(at as u32);
-        self.places[at as usize].take().expect("a place in use")
-    }
-
-    fn bytes(&self) -> usize {
-        self.places.capacity() * size_of::<Option<T>>() + self.free.capacity() * size_of::<u32>()
-    }
-}
-
 impl Side {
     pub fn bytes(&self) -> usize {
-        self.bytes + self.texts.bytes() + self.distincts.bytes() + self.quantiles.bytes()
+        self.bytes
+            + self.texts.capacity() * size_of::<Option<Box<str>>>()
+            + self.sketches.capacity() * size_of::<Option<Sketch>>()
+    }
+
+    /// Keeps a text; answers its place.
+    pub fn add_text(&mut self, text: &str) -> u64 {
+        self.bytes += text.len();
+        self.texts.insert(text.into()) as u64
+    }
+
+    fn remove_text(&mut self, place: u64) {
+        self.bytes -= self.texts.remove(place as usize).len();
+    }
+
+    /// Keeps a sketch; answers its word.
+    pub fn add_sketch(&mut self, sketch: Sketch) -> u64 {
+        self.bytes += sketch.bytes();
+        self.sketches.insert(sketch) as u64 + 1
+    }
+
+    /// The sketch of a word; None = there is none.
+    pub fn sketch(&self, word: u64) -> Option<&Sketch> {
+        (word != 0).then(|| &self.sketches[word as usize - 1])
     }
 }
 
@@ -97,14 +77,15 @@ impl Layout {
     pub fn release(&self, words: &[u64], side: &mut Side) {
         for part in &self.parts {
             let words = &words[part.at..];
-            side.bytes -= match part.kind {
+            match part.kind {
                 Kind::First | Kind::Last if part.class == Class::Text && words[0] != NEVER as u64 => {
-                    side.texts.take(words[1]).len()
+                    side.remove_text(words[1]);
                 }
-                Kind::Distinct if words[0] != 0 => side.distincts.take(words[0] - 1).bytes(),
-                Kind::Quantiles if words[0] != 0 => side.quantiles.take(words[0] - 1).bytes(),
-                _ => 0,
-            };
+                Kind::Sketch(_) if words[0] != 0 => {
+                    side.bytes -= side.sketches.remove(words[0] as usize - 1).bytes();
+                }
+                _ => {}
+            }
         }
     }
 
@@ -122,7 +103,7 @@ impl Layout {
             (part, panes.clone().map(move |words| &words[part.at..]))
         };
         let value = match column.source {
-            Source::Events => return (int(events.into()).into_cell(), true),
+            Source::Events => return (Outcome::int(events.into()).into_cell(), true),
             Source::Ratio { count, sum } => {
                 let (count, sum) = (part(count).1, part(sum).1);
                 match count.map(|words| words[0]).sum::<u64>() {
@@ -141,30 +122,6 @@ impl Layout {
             value => (value.into_cell(), true),
         }
     }
-}
-
-/// What a function gives.
-enum Outcome {
-    None,
-    Float(f64),
-    Value(Value),
-    /// Beyond int64.
-    TooLarge,
-}
-
-impl Outcome {
-    fn into_cell(self) -> Cell {
-        match self {
-            Outcome::None | Outcome::TooLarge => Cell::Null,
-            // −0.0 is stored as 0.0.
-            Outcome::Float(v) => Cell::Value(Value::Float64(v + 0.0)),
-            Outcome::Value(value) => Cell::Value(value),
-        }
-    }
-}
-
-fn int(value: i128) -> Outcome {
-    i64::try_from(value).map_or(Outcome::TooLarge, |value| Outcome::Value(Value::Int64(value)))
 }
 
 fn float_sum<'a>(panes: impl Iterator<Item = &'a [u64]>) -> f64 {
@@ -208,36 +165,24 @@ impl Part {
             Kind::Last if timestamp < words[0] as i64 => {}
             Kind::First | Kind::Last => {
                 if self.class == Class::Text && words[0] as i64 != NEVER {
-                    side.bytes -= side.texts.take(words[1]).len();
+                    side.remove_text(words[1]);
                 }
                 words[0] = timestamp as u64;
                 words[1] = match value {
-                    FieldValue::Text(text) => {
-                        side.bytes += text.len();
-                        side.texts.add(text.into())
-                    }
+                    FieldValue::Text(text) => side.add_text(text),
                     FieldValue::Bool(value) => u64::from(value),
                     value if self.class == Class::Int => integer(value) as u64,
                     value => float(value).to_bits(),
                 };
             }
-            Kind::Distinct => {
+            Kind::Sketch(kind) => {
                 if words[0] == 0 {
-                    words[0] = side.distincts.add(Distinct::new()) + 1;
+                    words[0] = side.add_sketch(Sketch::new(kind));
                 }
-                let distinct = side.distincts.get_mut(words[0] - 1);
-                let before = distinct.bytes();
-                distinct.add(hash_of(value));
-                side.bytes = side.bytes + distinct.bytes() - before;
-            }
-            Kind::Quantiles => {
-                if words[0] == 0 {
-                    words[0] = side.quantiles.add(Quantiles::default()) + 1;
-                }
-                let quantiles = side.quantiles.get_mut(words[0] - 1);
-                let before = quantiles.bytes();
-                quantiles.add(float(value));
-                side.bytes = side.bytes + quantiles.bytes() - before;
+                let sketch = &mut side.sketches[words[0] as usize - 1];
+                let before = sketch.bytes();
+                sketch.add(self.class, value);
+                side.bytes = side.bytes + sketch.bytes() - before;
             }
         }
     }
@@ -250,9 +195,9 @@ impl Part {
     ) -> Outcome {
         let float = |value: Option<f64>| value.map_or(Outcome::None, Outcome::Float);
         match self.kind {
-            Kind::Count => int(panes.map(|words| i128::from(words[0])).sum()),
+            Kind::Count => Outcome::int(panes.map(|words| i128::from(words[0])).sum()),
             Kind::FloatSum => Outcome::Float(float_sum(panes)),
-            Kind::IntSum => int(panes.map(load_i128).sum()),
+            Kind::IntSum => Outcome::int(panes.map(load_i128).sum()),
             Kind::Moments => {
                 let mut moments = Moments::default();
                 panes.for_each(|words| moments.merge(load_moments(words)));
@@ -267,29 +212,20 @@ impl Part {
             Kind::IntMin | Kind::IntMax => {
                 let there = panes.filter(|words| words[0] != 0).map(|words| words[1] as i64);
                 let best = if self.kind == Kind::IntMin { there.min() } else { there.max() };
-                best.map_or(Outcome::None, |best| int(best.into()))
+                best.map_or(Outcome::None, |best| Outcome::int(best.into()))
             }
             Kind::First | Kind::Last => {
                 let mut there = panes.filter(|words| words[0] as i64 != NEVER);
                 let chosen = if self.kind == Kind::First { there.next() } else { there.last() };
                 chosen.map_or(Outcome::None, |words| match self.class {
-                    Class::Text => Outcome::Value(Value::String(side.texts.get(words[1]).to_string())),
+                    Class::Text => Outcome::Value(Value::String(side.texts[words[1] as usize].to_string())),
                     Class::Bool => Outcome::Value(Value::Bool(words[1] != 0)),
-                    Class::Int => int((words[1] as i64).into()),
+                    Class::Int => Outcome::int((words[1] as i64).into()),
                     _ => Outcome::Float(f64::from_bits(words[1])),
                 })
             }
-            Kind::Distinct => {
-                let there = panes.filter(|words| words[0] != 0);
-                if there.clone().next().is_none() {
-                    return Outcome::None;
-                }
-                int(Distinct::count(there.map(|words| side.distincts.get(words[0] - 1))).into())
-            }
-            Kind::Quantiles => {
-                let WindowFunction::Percentile { quantile } = function else { return Outcome::None };
-                let there = panes.filter(|words| words[0] != 0);
-                float(Quantiles::quantile(there.map(|words| side.quantiles.get(words[0] - 1)), quantile))
+            Kind::Sketch(_) => {
+                Sketch::outcome(function, self.class, panes.filter_map(|words| side.sketch(words[0])))
             }
         }
     }
@@ -310,30 +246,4 @@ fn load_i128(words: &[u64]) -> i128 {
 fn store_i128(words: &mut [u64], value: i128) {
     words[0] = value as u64;
     words[1] = (value >> 64) as u64;
-}
-
-fn float(value: FieldValue<'_>) -> f64 {
-    match value {
-        // One zero, so that equal values have equal bits.
-        FieldValue::Float(value) => value + 0.0,
-        FieldValue::Int(value) => value as f64,
-        _ => f64::NAN,
-    }
-}
-
-fn integer(value: FieldValue<'_>) -> i64 {
-    if let FieldValue::Int(value) = value { value } else { 0 }
-}
-
-/// Equal values have equal hashes, `1` and `1.0` among them; values of different types differ. The same for ever: state
-/// is kept with them.
-fn hash_of(value: FieldValue<'_>) -> u64 {
-    match value {
-        FieldValue::Float(v) if v == v.trunc() && v.abs() < 9e15 => hash_of(FieldValue::Int(v as i64)),
-        FieldValue::Int(v) => XxHash3_64::oneshot_with_seed(1, &v.to_le_bytes()),
-        FieldValue::Float(v) => XxHash3_64::oneshot_with_seed(2, &v.to_bits().to_le_bytes()),
-        FieldValue::Bool(v) => XxHash3_64::oneshot_with_seed(3, &[u8::from(v)]),
-        FieldValue::Text(text) => XxHash3_64::oneshot_with_seed(4, text.as_bytes()),
-        FieldValue::Missing | FieldValue::Other => 0,
-    }
 }

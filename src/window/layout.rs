@@ -2,10 +2,10 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::WindowFeature;
+use super::{WindowFeature, sketch::SketchKind};
 use crate::{
     event::FieldValue,
-    feature::{Dtype, WindowFunction},
+    feature::{Dtype, Round, Timestamp, WindowFunction},
 };
 
 /// Values that an accumulator takes; others do not count for it.
@@ -20,21 +20,26 @@ pub enum Class {
     Float,
     Text,
     Bool,
+    /// A timestamp, or a text that is one.
+    Time,
+    /// What `topk` can count: bool, int64 and text.
+    Countable,
 }
 
 impl Class {
     #[inline]
     pub fn takes(self, value: FieldValue<'_>) -> bool {
         use FieldValue::*;
-        matches!(
-            (self, value),
-            (Class::Any, Int(_) | Float(_) | Bool(_) | Text(_) | Other)
-                | (Class::Scalar, Int(_) | Float(_) | Bool(_) | Text(_))
-                | (Class::Int, Int(_))
-                | (Class::Float, Int(_) | Float(_))
-                | (Class::Text, Text(_))
-                | (Class::Bool, Bool(_))
-        )
+        match self {
+            Class::Any => !matches!(value, Missing),
+            Class::Scalar => matches!(value, Int(_) | Float(_) | Bool(_) | Text(_)),
+            Class::Int => matches!(value, Int(_)),
+            Class::Float => matches!(value, Int(_) | Float(_)),
+            Class::Text => matches!(value, Text(_)),
+            Class::Bool => matches!(value, Bool(_)),
+            Class::Time => time(value).is_some(),
+            Class::Countable => matches!(value, Int(_) | Bool(_) | Text(_)),
+        }
     }
 
     fn of(dtype: Dtype) -> Self {
@@ -43,8 +48,11 @@ impl Class {
             Dtype::String => Class::Text,
             Dtype::Bool => Class::Bool,
             Dtype::Float64 => Class::Float,
-            // No function gives these (`WindowFunction::dtypes`).
-            Dtype::Float32 | Dtype::Bytes | Dtype::Timestamp | Dtype::Json | Dtype::List(_) => Class::Float,
+            Dtype::Timestamp => Class::Time,
+            Dtype::Json => Class::Countable,
+            Dtype::List(element) => Class::of(element.dtype()),
+            // No function gives these (`WindowFunction::check`).
+            Dtype::Float32 | Dtype::Bytes => Class::Float,
         }
     }
 }
@@ -70,15 +78,14 @@ pub enum Kind {
     First,
     Last,
     /// [place of the sketch + 1, 0 = none]
-    Distinct,
-    Quantiles,
+    Sketch(SketchKind),
 }
 
 impl Kind {
     /// The words of an accumulator that took nothing.
     pub fn empty(self) -> &'static [u64] {
         match self {
-            Kind::Count | Kind::Distinct | Kind::Quantiles => &[0],
+            Kind::Count | Kind::Sketch(_) => &[0],
             Kind::FloatSum | Kind::IntSum | Kind::IntMin | Kind::IntMax => &[0; 2],
             Kind::Moments => &[0; 3],
             Kind::FloatMin | Kind::FloatMax => &[NAN_BITS],
@@ -88,6 +95,19 @@ impl Kind {
 
     pub fn words(self) -> usize {
         self.empty().len()
+    }
+}
+
+/// The moment that a value is.
+pub fn time(value: FieldValue<'_>) -> Option<Timestamp> {
+    match value {
+        FieldValue::Time(time) => Some(time),
+        FieldValue::Text(text) => Timestamp::parse(text, Round::Down).ok(),
+        FieldValue::Missing
+        | FieldValue::Int(_)
+        | FieldValue::Float(_)
+        | FieldValue::Bool(_)
+        | FieldValue::Other => None,
     }
 }
 
@@ -194,8 +214,9 @@ impl Layout {
             Stddev | Variance => (Class::Float, Kind::Moments),
             First => (own, Kind::First),
             Last => (own, Kind::Last),
-            ApproxDistinct => (Class::Scalar, Kind::Distinct),
-            Percentile { .. } => (Class::Float, Kind::Quantiles),
+            ApproxDistinct => (Class::Scalar, Kind::Sketch(SketchKind::Distinct)),
+            Percentile { .. } => (Class::Float, Kind::Sketch(SketchKind::Quantiles)),
+            TopK { .. } => (own, Kind::Sketch(SketchKind::TopK)),
         };
         Source::Part(self.part(field, class, kind))
     }
@@ -224,7 +245,8 @@ pub fn class(feature: &WindowFeature) -> Option<Class> {
         | WindowFunction::Min
         | WindowFunction::Max
         | WindowFunction::First
-        | WindowFunction::Last => Some(Class::of(feature.dtype)),
+        | WindowFunction::Last
+        | WindowFunction::TopK { .. } => Some(Class::of(feature.dtype)),
     }
 }
 

@@ -47,6 +47,7 @@ mod group;
 mod layout;
 mod ledger;
 mod options;
+mod outcome;
 mod pane;
 mod population;
 mod rows;
@@ -57,6 +58,7 @@ mod store;
 mod sum;
 #[cfg(test)]
 mod tests;
+mod value;
 
 pub use aggregator::{Aggregator, Memory, WARM_MAX};
 pub use event::{DeadReason, Event, Judgement, MissedWindows, Position, Verdict};

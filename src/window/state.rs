@@ -17,7 +17,7 @@ use super::{
     layout::{Class, Kind, Layout},
     pane::{CHANGED, NEW, NONE, UNSAVED},
     population::Population,
-    sketch::{Distinct, Quantiles},
+    sketch::Sketch,
     store::{NO_END, PaneStore},
 };
 use crate::{
@@ -348,15 +348,11 @@ fn encode(layout: &Layout, words: &[u64], side: &Side, out: &mut Vec<u8>) {
         match part.kind {
             Kind::First | Kind::Last if part.class == Class::Text => {
                 let there = words[0] as i64 != NEVER;
-                put_bytes(out, if there { side.texts.get(words[1]).as_bytes() } else { &[] });
+                put_bytes(out, if there { side.texts[words[1] as usize].as_bytes() } else { &[] });
             }
-            Kind::Distinct | Kind::Quantiles => {
+            Kind::Sketch(_) => {
                 out.extend_from_slice(&[0; 4]);
-                match words[0] {
-                    0 => {}
-                    place if part.kind == Kind::Distinct => side.distincts.get(place - 1).encode(out),
-                    place => side.quantiles.get(place - 1).encode(out),
-                }
+                side.sketch(words[0]).iter().for_each(|sketch| sketch.encode(out));
                 put_length_at(out, length_at);
             }
             _ => words[1..].iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes())),
@@ -372,20 +368,13 @@ fn decode(layout: &Layout, words: &mut [u64], side: &mut Side, mut reader: Reade
             Kind::First | Kind::Last if part.class == Class::Text => {
                 let text = std::str::from_utf8(reader.bytes()?).map_err(|_| damaged())?;
                 if words[0] as i64 != NEVER {
-                    side.bytes += text.len();
-                    words[1] = side.texts.add(text.into());
+                    words[1] = side.add_text(text);
                 }
             }
-            Kind::Distinct | Kind::Quantiles => {
+            Kind::Sketch(kind) => {
                 let bytes = reader.bytes()?;
-                if words[0] != 0 && part.kind == Kind::Distinct {
-                    let distinct = Distinct::decode(bytes).ok_or_else(damaged)?;
-                    side.bytes += distinct.bytes();
-                    words[0] = side.distincts.add(distinct) + 1;
-                } else if words[0] != 0 {
-                    let quantiles = Quantiles::decode(bytes).ok_or_else(damaged)?;
-                    side.bytes += quantiles.bytes();
-                    words[0] = side.quantiles.add(quantiles) + 1;
+                if words[0] != 0 {
+                    words[0] = side.add_sketch(Sketch::decode(kind, bytes).ok_or_else(damaged)?);
                 }
             }
             _ => {

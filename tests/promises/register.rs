@@ -175,6 +175,17 @@ async fn windows_are_checked_and_filled_in() {
             (windowed("x", "float64", json!({"event_type": "e", "function": "percentile", "size": "5m"})), "quantile"),
             (windowed("x", "float64", json!({"event_type": "e", "function": "percentile", "size": "5m", "quantile": 1.5})),
              "quantile"),
+            (windowed("x", "list<string>", json!({"event_type": "e", "function": "topk", "size": "5m"})), "k"),
+            (windowed("x", "list<string>", json!({"event_type": "e", "function": "topk", "size": "5m", "k": 0})), "k"),
+            (windowed("x", "list<string>", json!({"event_type": "e", "function": "topk", "size": "5m", "k": 101})), "k"),
+            (windowed("x", "float64", json!({"event_type": "e", "function": "sum", "size": "5m", "k": 10})), "k"),
+            (windowed("x", "float64", json!({"event_type": "e", "function": "sum", "size": "5m", "counts": false})), "counts"),
+            (windowed("x", "list<string>", json!({"event_type": "e", "function": "topk", "size": "5m", "k": 1, "quantile": 0.5})),
+             "quantile"),
+            (windowed("x", "list<float64>", json!({"event_type": "e", "function": "topk", "size": "5m", "k": 1})), "function"),
+            (windowed("x", "json", json!({"event_type": "e", "function": "topk", "size": "5m", "k": 1})), "function"),
+            (windowed("x", "list<string>", json!({"event_type": "e", "function": "topk", "size": "5m", "k": 1, "counts": true})),
+             "function"),
             (windowed("x", "float64", json!({"event_type": "", "function": "sum", "size": "5m"})), "event_type"),
             (windowed("x", "float64", json!({"event_type": "e", "function": "sum"})), "size"),
             (windowed("x", "float64", json!({"event_type": "e", "function": "sum", "size": "5m", "field": "x"})), "field"),
@@ -189,6 +200,13 @@ async fn windows_are_checked_and_filled_in() {
         let answer = via.register(windowed("p95", "float64", percentile)).await.unwrap();
         let window = &answer["features"][0]["window"];
         assert_eq!((&window["slide"], &window["quantile"]), (&json!("5m"), &json!(0.95)));
+        let topk = json!({"event_type": "e", "function": "topk", "size": "1h", "k": 100, "counts": true});
+        let answer = via.register(windowed("top", "json", topk.clone())).await.unwrap();
+        let window = &answer["features"][0]["window"];
+        assert_eq!((&window["k"], &window["counts"], &window["field"]), (&json!(100), &json!(true), &json!("value")));
+        let fewer = json!({"event_type": "e", "function": "topk", "size": "1h", "k": 99, "counts": true});
+        expect(via.register(windowed("top", "json", fewer)).await, "already-exists", "features[0].window");
+        assert_eq!(outcomes(&via.register(windowed("top", "json", topk)).await.unwrap()), ["unchanged"]);
         let row = Row::new("u", 1.0, &[("p95", Some(larder::feature::Value::Float64(1.0)))]);
         expect(via.write(&[row]).await, "invalid-argument", "rows[0].values.p95");
 

@@ -46,6 +46,8 @@ pub fn registration(request: &Json) -> RegisterFeaturesRequest {
                 field: word(window, "field"),
                 quantile: window["quantile"].as_f64(),
                 start: word(window, "start"),
+                k: window["k"].as_u64().map(|k| k as u32),
+                counts: window["counts"].as_bool(),
             }
         });
         let default = definition.get("default").filter(|default| !default.is_null());
@@ -96,6 +98,12 @@ pub fn feature_json(feature: &proto::Feature) -> Json {
         });
         if let Some(quantile) = window.quantile {
             json["quantile"] = quantile.into();
+        }
+        if let Some(k) = window.k {
+            json["k"] = k.into();
+        }
+        if let Some(counts) = window.counts {
+            json["counts"] = counts.into();
         }
         if !window.field.is_empty() {
             json["field"] = window.field.as_str().into();

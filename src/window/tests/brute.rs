@@ -3,7 +3,7 @@
 
 use super::{Field, Judgement, Options, OwnedEvent, Row, Said, Span, Step, WindowGroup};
 use crate::{
-    feature::{Cell, Value, WindowFunction as F},
+    feature::{Cell, Dtype, Element, List, Round, Timestamp, Value, WindowFunction as F},
     window::{DeadReason, WindowFeature},
 };
 use std::collections::BTreeMap;
@@ -287,14 +287,72 @@ fn value_for(feature: &WindowFeature, event: &OwnedEvent) -> Option<Field> {
     let fits = match (feature.function, feature.dtype.name(), &value) {
         (_, _, Field::Missing) => false,
         (F::Count, ..) => true,
-        (_, _, Field::Other) => false,
+        (_, "list<timestamp>", value) => moment(value).is_some(),
+        (_, _, Field::Other | Field::Time(_)) => false,
         (F::ApproxDistinct, ..) => true,
-        (_, "int64", value) => matches!(value, Field::Int(_)),
-        (_, "string", value) => matches!(value, Field::Text(_)),
-        (_, "bool", value) => matches!(value, Field::Bool(_)),
+        (_, "json", value) => !matches!(value, Field::Float(_)),
+        (_, "int64" | "list<int64>", value) => matches!(value, Field::Int(_)),
+        (_, "string" | "list<string>", value) => matches!(value, Field::Text(_)),
+        (_, "bool" | "list<bool>", value) => matches!(value, Field::Bool(_)),
         (_, _, value) => matches!(value, Field::Int(_) | Field::Float(_)),
     };
     fits.then_some(value)
+}
+
+/// The moment that a value is, in microseconds.
+fn moment(value: &Field) -> Option<i64> {
+    match value {
+        Field::Time(micros) => Some(*micros),
+        Field::Text(text) => Timestamp::parse(text, Round::Down).ok().map(Timestamp::micros),
+        _ => None,
+    }
+}
+
+/// The most frequent values, by the rule's own words: sorted by count, then by value.
+fn topk(taken: &[(i64, Field)], k: u32, dtype: Dtype) -> Value {
+    let mut counts: Vec<(Field, u64)> = Vec::new();
+    for (_, value) in taken {
+        let value = match dtype {
+            Dtype::List(Element::Timestamp) => Field::Time(moment(value).unwrap()),
+            _ => value.clone(),
+        };
+        match counts.iter_mut().find(|(known, _)| *known == value) {
+            Some((_, count)) => *count += 1,
+            None => counts.push((value, 1)),
+        }
+    }
+    let place = |value: &Field| match value {
+        Field::Bool(v) => (0, i64::from(*v), Vec::new()),
+        Field::Int(v) | Field::Time(v) => (1, *v, Vec::new()),
+        Field::Text(v) => (2, 0, v.as_bytes().to_vec()),
+        _ => unreachable!(),
+    };
+    counts.sort_by_key(|(value, _)| place(value));
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    counts.truncate(k as usize);
+    if dtype == Dtype::Json {
+        let json = |value: &Field| match value {
+            Field::Bool(v) => serde_json::Value::from(*v),
+            Field::Int(v) => (*v).into(),
+            Field::Text(v) => v.as_str().into(),
+            _ => unreachable!(),
+        };
+        let pairs = counts.iter().map(|(value, count)| serde_json::json!([json(value), count]));
+        return Value::Json(serde_json::Value::from_iter(pairs).to_string());
+    }
+    let values = counts.into_iter().map(|(value, _)| value);
+    Value::List(match dtype {
+        Dtype::List(Element::Bool) => {
+            List::Bool(values.map(|v| if let Field::Bool(v) = v { Some(v) } else { None }).collect())
+        }
+        Dtype::List(Element::Int64) => {
+            List::Int64(values.map(|v| if let Field::Int(v) = v { Some(v) } else { None }).collect())
+        }
+        Dtype::List(Element::Timestamp) => {
+            List::Timestamp(values.map(|v| moment(&v).map(Timestamp::from_stored)).collect())
+        }
+        _ => List::String(values.map(|v| if let Field::Text(v) = v { Some(v) } else { None }).collect()),
+    })
 }
 
 fn cell(feature: &WindowFeature, events: &[OwnedEvent]) -> Cell {
@@ -343,7 +401,7 @@ fn cell(feature: &WindowFeature, events: &[OwnedEvent]) -> Cell {
                 Field::Float(v) => float(*v),
                 Field::Bool(v) => Cell::Value(Value::Bool(*v)),
                 Field::Text(v) => Cell::Value(Value::String(v.clone())),
-                Field::Missing | Field::Other => unreachable!(),
+                Field::Missing | Field::Time(_) | Field::Other => unreachable!(),
             }
         }
         F::ApproxDistinct => {
@@ -358,6 +416,7 @@ fn cell(feature: &WindowFeature, events: &[OwnedEvent]) -> Cell {
             texts.dedup();
             int(texts.len() as i128)
         }
+        F::TopK { k, .. } => Cell::Value(topk(&taken, k, feature.dtype)),
         F::Percentile { quantile } => {
             let mut ordered = floats.clone();
             ordered.sort_by(f64::total_cmp);

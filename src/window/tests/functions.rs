@@ -1,7 +1,7 @@
 //! Every function at its bounds.
 
 use super::{Field, Options, OwnedEvent, SECOND, START, Step, feature, group, run, tick};
-use crate::feature::{Cell, Dtype, Value, WindowFunction as F};
+use crate::feature::{Cell, Dtype, Element, List, Timestamp, Value, WindowFunction as F};
 
 /// The cell of one feature over `value` in a window that holds these events: (seconds after its start, value).
 fn cell(function: F, dtype: Dtype, events: &[(i64, Field)]) -> Cell {
@@ -129,4 +129,35 @@ fn what_a_feature_does_not_take() {
         assert_eq!(cell(function, Dtype::Float64, &events), Cell::Null, "{function}");
     }
     assert_eq!(cell(F::ApproxDistinct, Dtype::Int64, &[(1, Field::Missing)]), Cell::Null);
+    let topk = F::TopK { k: 9, counts: false };
+    assert_eq!(cell(topk, Dtype::List(Element::Int64), &events), Cell::Null);
+    assert_eq!(cell(topk, Dtype::List(Element::Timestamp), &events), Cell::Null);
+}
+
+/// By count, ties by ascending value; what is of another type does not count, and numbers that are no int64 never do.
+#[test]
+fn most_frequent_values() {
+    let k = |k| F::TopK { k, counts: false };
+    let values =
+        [ints(&[3, -1, 3, 2, 2, 9]), floats(&[9.0, 9.0]), vec![(1, Field::Text("9".into()))]].concat();
+    let ints = |values: &[i64]| {
+        Cell::Value(Value::List(List::Int64(values.iter().map(|value| Some(*value)).collect())))
+    };
+    assert_eq!(cell(k(3), Dtype::List(Element::Int64), &values), ints(&[2, 3, -1]));
+    assert_eq!(cell(k(100), Dtype::List(Element::Int64), &values), ints(&[2, 3, -1, 9]));
+    let counts = F::TopK { k: 2, counts: true };
+    assert_eq!(cell(counts, Dtype::Json, &values), Cell::Value(Value::Json("[[2,2],[3,2]]".into())));
+    let text = |text: &str| (1, Field::Text(text.into()));
+    let times = [
+        text("2024-01-15T14:22:00+01:00"),
+        text("2024-01-15T13:22:00.0000009Z"),
+        text("2024-01-15T13:22:00"),
+        (1, Field::Time(5)),
+    ];
+    let moments = [1_705_324_920_000_000, 5].map(|micros| Some(Timestamp::from_stored(micros)));
+    assert_eq!(
+        cell(k(9), Dtype::List(Element::Timestamp), &times),
+        Cell::Value(Value::List(List::Timestamp(moments.to_vec()))),
+        "an offset is another way to say the same moment, and without one it is no moment"
+    );
 }

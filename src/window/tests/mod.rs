@@ -26,6 +26,7 @@ pub enum Field {
     Float(f64),
     Bool(bool),
     Text(String),
+    Time(i64),
     Other,
 }
 
@@ -37,6 +38,7 @@ impl Field {
             Field::Float(v) => FieldValue::Float(*v),
             Field::Bool(v) => FieldValue::Bool(*v),
             Field::Text(v) => FieldValue::Text(v),
+            Field::Time(micros) => FieldValue::Time(Timestamp::from_stored(*micros)),
             Field::Other => FieldValue::Other,
         }
     }

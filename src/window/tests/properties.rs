@@ -5,7 +5,7 @@ use super::{
     feature, group, groups_of, rows, run, seconds, take,
 };
 use crate::{
-    feature::{Cell, Dtype, GroupId, TenantId, Timestamp, Value, WindowFunction as F},
+    feature::{Cell, Dtype, Element, GroupId, TenantId, Timestamp, Value, WindowFunction as F},
     window::{WindowFeature, WindowGroup},
 };
 use proptest::{
@@ -49,6 +49,11 @@ fn all_features() -> Vec<WindowFeature> {
         feature(F::ApproxDistinct, x, Dtype::Int64),
         feature(F::Percentile { quantile: 0.5 }, value, Dtype::Float64),
         feature(F::Percentile { quantile: 0.95 }, value, Dtype::Float64),
+        feature(F::TopK { k: 2, counts: false }, x, Dtype::List(Element::String)),
+        feature(F::TopK { k: 100, counts: false }, value, Dtype::List(Element::Int64)),
+        feature(F::TopK { k: 1, counts: false }, x, Dtype::List(Element::Bool)),
+        feature(F::TopK { k: 3, counts: false }, value, Dtype::List(Element::Timestamp)),
+        feature(F::TopK { k: 3, counts: true }, x, Dtype::Json),
     ]
 }
 
@@ -59,6 +64,8 @@ fn field() -> impl Strategy<Value = Field> {
         5 => (-1e3..1e3f64).prop_map(Field::Float),
         1 => any::<bool>().prop_map(Field::Bool),
         3 => "[a-d]{1,2}".prop_map(Field::Text),
+        1 => "2024-01-01T00:00:00.00000[0-3]{1,2}Z".prop_map(Field::Text),
+        1 => (0i64..3).prop_map(|micros| Field::Time(1_704_067_200_000_000 + micros)),
         1 => Just(Field::Other),
     ]
 }
@@ -94,7 +101,7 @@ fn registration() -> impl Strategy<Value = (WindowGroup, usize)> {
     (
         1i64..6,
         select(vec![1i64, 5, 7, 10, 10]),
-        vec(any::<bool>(), 19),
+        vec(any::<bool>(), all_features().len()),
         select(vec![1u32, 1, 1, 2]),
         select(vec!["user", "user", "user", "merchant"]),
         select(vec!["purchase", "purchase", "view"]),

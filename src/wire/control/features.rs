@@ -5,7 +5,7 @@ use super::forms::{
 };
 use crate::{
     error::{Error, Result},
-    feature::{Dtype, Duration, json::JsonReader},
+    feature::{Dtype, Duration, json::JsonReader, window::Parameters},
     wire::{
         json::{Int64Form, read_value},
         proto::{self, FeatureVersionStatus, RegistrationOutcome},
@@ -73,7 +73,7 @@ pub struct FeatureDefinition {
 #[serde(deny_unknown_fields)]
 pub struct WindowDefinition {
     pub event_type: String,
-    /// count, sum, mean, min, max, stddev, variance, first, last, approx_distinct or percentile.
+    /// count, sum, mean, min, max, stddev, variance, first, last, approx_distinct, percentile or topk.
     pub function: String,
     /// A multiple of `slide`.
     #[schemars(with = "Span")]
@@ -84,6 +84,10 @@ pub struct WindowDefinition {
     pub field: Option<String>,
     /// For `percentile` alone, between 0 and 1.
     pub quantile: Option<f64>,
+    /// For `topk` alone, and needed there: how many values to give, 1 to 100.
+    pub k: Option<u32>,
+    /// For `topk` alone: the dtype is json, `[[value, count], …]`, instead of a list of values.
+    pub counts: Option<bool>,
     /// `earliest` (default): what the log still holds is counted too. `now`: only what comes from here on.
     pub start: Option<String>,
 }
@@ -200,6 +204,10 @@ pub struct Window {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quantile: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub k: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counts: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
     #[schemars(required)]
     pub size: Option<Span>,
@@ -265,6 +273,8 @@ impl WindowDefinition {
             slide: duration(self.slide, "window.slide")?,
             field: self.field.unwrap_or_default(),
             quantile: self.quantile,
+            k: self.k,
+            counts: self.counts,
             start: self.start.unwrap_or_default(),
         })
     }
@@ -352,8 +362,22 @@ impl From<FeatureVersionStatus> for Status {
     }
 }
 
+/// What only some functions take, out of a definition.
+impl From<&proto::WindowDefinition> for Parameters {
+    fn from(window: &proto::WindowDefinition) -> Self {
+        Parameters { quantile: window.quantile, k: window.k, counts: window.counts }
+    }
+}
+
+/// A definition of nothing but these.
+impl From<Parameters> for proto::WindowDefinition {
+    fn from(Parameters { quantile, k, counts }: Parameters) -> Self {
+        Self { quantile, k, counts, ..Self::default() }
+    }
+}
+
 from_message!(WindowDefinition => Window {
-    event_type, function, quantile, field: given, size: span, slide: span, start,
+    event_type, function, quantile, k, counts, field: given, size: span, slide: span, start,
 });
 
 fn duration(text: Option<String>, field: &str) -> Result<Option<prost_types::Duration>> {

@@ -8,7 +8,10 @@ pub use sets::{set_to, sets_to};
 
 use crate::{
     error::{Error, Result},
-    feature::{Window, WindowFunction, window::DEFAULT_FIELD},
+    feature::{
+        Window, WindowFunction,
+        window::{DEFAULT_FIELD, Parameters},
+    },
 };
 
 /// A window as it is asked for, before what is left out is filled in.
@@ -19,13 +22,13 @@ struct WindowParts {
     size: Option<crate::feature::Duration>,
     slide: Option<crate::feature::Duration>,
     field: Option<String>,
-    quantile: Option<f64>,
+    parameters: Parameters,
     start: String,
 }
 
 impl WindowParts {
     fn window(self) -> Result<Window> {
-        let function = WindowFunction::from_parts(&self.function, self.quantile)
+        let function = WindowFunction::parse(&self.function, self.parameters)
             .map_err(|(part, why)| Error::invalid(part, why))?;
         let size = self.size.ok_or_else(|| Error::invalid("size", "a window needs a size, such as 5m"))?;
         let field = match function {

@@ -4,8 +4,9 @@ use super::WindowParts;
 use crate::{
     error::{Error, Result},
     feature::{
-        Window, WindowFunction,
+        Window,
         definition::{Describing, FeatureDefinition, VersionStatus},
+        window::Parameters,
     },
     serving::{
         catalogue::{CatalogueEntry, FeatureFilter, Page},
@@ -127,12 +128,12 @@ fn definition_from(definition: proto::FeatureDefinition) -> Result<FeatureDefini
 
 fn window_from(window: proto::WindowDefinition) -> Result<Window> {
     WindowParts {
+        parameters: Parameters::from(&window),
         event_type: window.event_type,
         function: window.function,
         size: window.size.map(|span| duration_from(span, "size")).transpose()?,
         slide: window.slide.map(|span| duration_from(span, "slide")).transpose()?,
         field: Some(window.field).filter(|field| !field.is_empty()),
-        quantile: window.quantile,
         start: window.start,
     }
     .window()
@@ -145,10 +146,7 @@ fn window_to(window: &Window) -> proto::WindowDefinition {
         size: Some(duration_to(window.size)),
         slide: Some(duration_to(window.slide)),
         field: window.field.clone().unwrap_or_default(),
-        quantile: match window.function {
-            WindowFunction::Percentile { quantile } => Some(quantile),
-            _ => None,
-        },
         start: window.start.name().to_owned(),
+        ..window.function.parameters().into()
     }
 }
