@@ -214,34 +214,50 @@ impl WindowFunction {
 
     /// Checks its parameters, and that it can give this dtype.
     fn check(self, dtype: Dtype) -> Result<(), (&'static str, String)> {
-        use WindowFunction::*;
-        let (fits, gives) = match self {
-            Count | ApproxDistinct => (dtype == Dtype::Int64, "int64"),
-            Sum | Min | Max => (matches!(dtype, Dtype::Int64 | Dtype::Float64), "int64 or float64"),
-            First | Last => (
-                matches!(dtype, Dtype::Int64 | Dtype::Float64 | Dtype::String | Dtype::Bool),
-                "int64, float64, string or bool",
-            ),
-            Percentile { quantile } if !(0.0..=1.0).contains(&quantile) => {
+        match self {
+            WindowFunction::Percentile { quantile } if !(0.0..=1.0).contains(&quantile) => {
                 return Err(("quantile", format!("a quantile is between 0 and 1; {quantile} is not")));
             }
-            Mean | Stddev | Variance | Percentile { .. } => (dtype == Dtype::Float64, "float64"),
-            TopK { k, .. } if !(1..=K_MAX).contains(&k) => {
+            WindowFunction::TopK { k, .. } if !(1..=K_MAX).contains(&k) => {
                 return Err(("k", format!("k is between 1 and {K_MAX}; {k} is not")));
             }
-            TopK { counts: true, .. } => (dtype == Dtype::Json, "json where counts are asked for"),
-            TopK { counts: false, .. } => (
-                matches!(
-                    dtype,
-                    Dtype::List(Element::Bool | Element::Int64 | Element::String | Element::Timestamp)
-                ),
-                "list<bool>, list<int64>, list<string> or list<timestamp>",
-            ),
-        };
-        match fits {
-            true => Ok(()),
-            false => Err(("function", format!("{self} gives {gives}; it cannot give {dtype}"))),
+            _ => {}
         }
+        let fitting = self.dtypes();
+        if !fitting.contains(&dtype) {
+            let names: Vec<_> = fitting.iter().map(|dtype| dtype.name()).collect();
+            let message = format!("{self} gives {}; it cannot give {dtype}", names.join(" or "));
+            return Err(("function", message));
+        }
+        Ok(())
+    }
+
+    /// What it can give.
+    fn dtypes(self) -> &'static [Dtype] {
+        use WindowFunction::*;
+        match self {
+            Count | ApproxDistinct => &[Dtype::Int64],
+            Sum | Min | Max => &[Dtype::Int64, Dtype::Float64],
+            First | Last => &[Dtype::Int64, Dtype::Float64, Dtype::String, Dtype::Bool],
+            Mean | Stddev | Variance | Percentile { .. } => &[Dtype::Float64],
+            TopK { counts: true, .. } => &[Dtype::Json],
+            TopK { counts: false, .. } => &[
+                Dtype::List(Element::Bool),
+                Dtype::List(Element::Int64),
+                Dtype::List(Element::String),
+                Dtype::List(Element::Timestamp),
+            ],
+        }
+    }
+}
+
+/// What follows the field in a message: `, k 10`.
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parameters { quantile, k, counts } = self;
+        quantile.map_or(Ok(()), |quantile| write!(f, ", quantile {quantile}"))?;
+        k.map_or(Ok(()), |k| write!(f, ", k {k}"))?;
+        counts.filter(|counts| *counts).map_or(Ok(()), |_| write!(f, ", with counts"))
     }
 }
 

@@ -142,3 +142,40 @@ async fn a_byte_order_mark_is_no_part_of_the_first_line() {
     let said = terminal.run(&["events", &file, "--json"]).await.json();
     assert_eq!(said["accepted"], 1, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_features_may_ask_for_the_most_frequent_values() {
+    let terminal = Terminal::new().await;
+    let features = terminal.file(
+        "features.yaml",
+        "features:\n\
+         - {name: codes, entity_type: user, dtype: list<string>,\n\
+            window: {event_type: buy, function: topk, k: 2, field: metadata.code, size: 5m, slide: 5m}}\n\
+         - {name: counts, entity_type: user, dtype: json,\n\
+            window: {event_type: buy, function: topk, k: 1, counts: true, field: metadata.code, size: 5m, slide: 5m}}\n",
+    );
+    terminal.run(&["apply", &features]).await.ok();
+    let events: String = [(310, "b"), (320, "a"), (330, "c"), (340, "c"), (900, "z")]
+        .iter()
+        .map(|(second, code)| {
+            let minute = format!("1970-01-01T00:{:02}:{:02}Z", second / 60, second % 60);
+            let event = json!({"entity_id": "u", "event_type": "buy", "timestamp": minute, "metadata": {"code": code}});
+            format!("{event}\n")
+        })
+        .collect();
+    let events = terminal.file("events.ndjson", &events);
+    terminal.run(&["events", &events]).await.ok();
+    let args = ["get", "u", "-f", "codes,counts", "--as-of", "1970-01-01T00:10:00Z"];
+    let started = std::time::Instant::now();
+    loop {
+        let said = terminal.run(&[&args[..], &["--json"]].concat()).await.json();
+        let row = &said["results"][0];
+        if row["statuses"]["codes"] == "PRESENT" {
+            assert_eq!(row["values"], json!({"codes": ["c", "a"], "counts": [["c", 2]]}));
+            break;
+        }
+        assert!(started.elapsed().as_secs() < 60, "{said}");
+    }
+    let table = terminal.run(&args).await.ok();
+    assert!(table.contains(r#"["c","a"]"#), "{table}");
+}

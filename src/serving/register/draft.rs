@@ -418,5 +418,6 @@ fn shown(window: Option<&Window>) -> String {
     let Some(window) = window else { return "none".to_owned() };
     let Window { event_type, function, field, size, slide, start } = window;
     let field = field.as_deref().unwrap_or("all");
-    format!("{function}({field}) of {event_type} over {size} every {slide} from {}", start.name())
+    let parameters = function.parameters();
+    format!("{function}({field}{parameters}) of {event_type} over {size} every {slide} from {}", start.name())
 }

@@ -61,7 +61,8 @@ class Judge:
 
 def _short(want):
     """A percentile's expectation is all its values: show their number only."""
-    return f"a rank of {len(want)} values" if isinstance(want, list) else repr(want)
+    is_long = isinstance(want, list) and len(want) > 10
+    return f"a rank or list of {len(want)} values" if is_long else repr(want)
 
 
 def training_set(client, judge, group, spine):

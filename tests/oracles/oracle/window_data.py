@@ -47,6 +47,8 @@ class WindowFeature:
     dtype: str
     field: str | None = None
     quantile: float | None = None
+    k: int | None = None
+    counts: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,9 @@ class Group:
             }
             if feature.field and feature.field != "value":
                 window["field"] = feature.field
-            if feature.quantile is not None:
-                window["quantile"] = feature.quantile
+            for parameter in ("quantile", "k", "counts"):
+                if (given := getattr(feature, parameter)) is not None:
+                    window[parameter] = given
             if start:
                 window["start"] = start
             body = {
@@ -93,6 +96,8 @@ def every_function(prefix):
         ("first_country", "first", "string", country, None), ("last_product", "last", "string", stock, None),
         ("large", "count", "int64", units, None), ("units", "sum", "int64", units, None), ("units_max", "max", "int64", units, None),
         ("units_mean", "mean", "float64", units, None),
+        ("top_products", "topk", "list<string>", stock, None, 3), ("top_units", "topk", "list<int64>", units, None, 100),
+        ("product_counts", "topk", "json", stock, None, 10, True), ("country_counts", "topk", "json", country, None, 1, True),
     ]
     return tuple(WindowFeature(f"{prefix}_{name}", *rest) for name, *rest in described)
 

@@ -1,9 +1,10 @@
 """The functions of windows over a list of events, and whether an answer is near enough.
 
-Exact: count, min, max, first, last, whole numbers, approx_distinct below 1 000. By tolerance: the rest.
+Exact: count, min, max, first, last, topk, whole numbers, approx_distinct below 1 000. By tolerance: the rest.
 """
 
 import math
+from collections import Counter
 from fractions import Fraction
 
 RELATIVE = 1e-9
@@ -45,6 +46,9 @@ def compute(feature, events):
             return len(set(values))
         case "percentile":
             return sorted(values)
+        case "topk":
+            best = sorted(Counter(values).items(), key=lambda pair: (-pair[1], in_order(pair[0])))[: feature.k]
+            return [list(pair) for pair in best] if feature.counts else [value for value, _ in best]
         case "variance" | "stddev":
             if len(values) < 2:
                 return None
@@ -52,6 +56,11 @@ def compute(feature, events):
             variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
             return variance if name == "variance" else math.sqrt(variance)
     raise ValueError(name)
+
+
+def in_order(value):
+    """How `topk` breaks ties: text by its bytes."""
+    return value.encode() if isinstance(value, str) else value
 
 
 class Nearness:
@@ -64,7 +73,7 @@ class Nearness:
     def same(self, feature, want, got, events):
         if want is None or got is None:
             return want is got
-        if feature.dtype == "string":
+        if feature.dtype == "string" or feature.function == "topk":
             return want == got
         if isinstance(got, (str, bool)) or (feature.dtype == "int64" and not isinstance(got, int)):
             return False

@@ -59,9 +59,21 @@ def slow_value(feature, events):
     return {
         "mean": statistics.mean, "min": min, "max": max, "variance": statistics.variance, "stddev": statistics.stdev,
         "first": lambda v: v[0], "last": lambda v: v[-1], "approx_distinct": lambda v: len(set(v)), "percentile": lambda v: slow_rank(v, feature.quantile),
+        "topk": lambda v: slow_topk(v, feature),
     }[feature.function](values)
 
 
 def slow_rank(values, quantile):
     """The smallest value that at least the share `quantile` of all values does not exceed."""
     return next(v for v in sorted(values) if sum(w <= v for w in values) >= quantile * len(values) - 1e-9)
+
+
+def slow_topk(values, feature):
+    """One after the other: the most frequent of what is left, and of several the least."""
+    left, best = list(values), []
+    while left and len(best) < feature.k:
+        most = max(left.count(value) for value in left)
+        chosen = min((value for value in left if left.count(value) == most), key=lambda v: v.encode() if isinstance(v, str) else v)
+        best.append([chosen, most] if feature.counts else chosen)
+        left = [value for value in left if value != chosen]
+    return best

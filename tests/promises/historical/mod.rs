@@ -7,4 +7,5 @@ mod knowledge;
 mod refusals;
 mod rules;
 mod streams;
+mod topk;
 mod ways;

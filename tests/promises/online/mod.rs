@@ -1,6 +1,6 @@
 //! Online answers by the rules, each asked three ways: gRPC, REST, and REST packed.
 
-mod ask;
+pub mod ask;
 mod entities;
 mod failure;
 mod features;
