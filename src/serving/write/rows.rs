@@ -118,6 +118,11 @@ impl RowsBuilder {
         }
     }
 
+    /// What the values of this name must be; None = nobody knows the name.
+    pub fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.catalogue.feature(name).ok().map(|feature| feature.dtype)
+    }
+
     /// Where the values of this name go. Errors name no field: `values.name` is for who calls.
     pub fn target(&mut self, name: &str) -> Result<Target> {
         if let Some(target) = self.targets.get(name) {

@@ -1,5 +1,6 @@
 //! One JSON document of rows.
 
+use super::fingerprint::{Fingerprint, Sent, SentRow};
 use crate::{
     access::Caller,
     error::{Error, Result},
@@ -13,7 +14,6 @@ use crate::{
         query::Query,
     },
 };
-use sha2::{Digest, Sha256};
 
 /// How a call of `POST /features/write` wants its rows judged and remembered.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl JsonRequest {
             })
         })?;
         let mut rows = service.rows(caller, self.judge)?;
-        JsonReader::read(text.unwrap_or("[]").as_bytes(), |reader| {
+        let text = text.unwrap_or("[]").as_bytes();
+        JsonReader::read(text, |reader| {
             reader.array(|reader, _| match self.judge {
                 Judge::AllOrNothing => rows.row(|rows| read_row(reader, rows)),
                 Judge::RowByRow => {
@@ -78,12 +79,25 @@ impl JsonRequest {
         if rows.is_empty() {
             return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
         }
-        let idempotency = self.idempotency_key.map(|key| {
-            let partial = u8::from(self.judge == Judge::RowByRow);
-            IdempotencyKey::new(key, Sha256::new_with_prefix([partial]).chain_update(body).finalize().into())
-        });
-        Ok((rows, idempotency.transpose()?))
+        let idempotency = match self.idempotency_key {
+            None => None,
+            Some(key) => Some(IdempotencyKey::new(key, fingerprint(text, &rows)?)?),
+        };
+        Ok((rows, idempotency))
     }
+}
+
+fn fingerprint(text: &[u8], rows: &RowsBuilder) -> Result<[u8; 32]> {
+    let mut fingerprint = Fingerprint::new(rows.judge());
+    JsonReader::read(text, |reader| {
+        reader.array(|reader, _| {
+            let row = reader.raw_to_read_again()?;
+            let sent = JsonReader::read(row.as_bytes(), |reader| sent_row(reader, rows));
+            fingerprint.row(sent.ok().as_ref());
+            Ok(())
+        })
+    })?;
+    Ok(fingerprint.finish())
 }
 
 /// `{"accepted": 1, "unchanged": 0, "rejected": []}`, and `rejected_total` where not all of them are listed.
@@ -132,6 +146,36 @@ pub(super) fn read_row(reader: &mut JsonReader<'_>, rows: &mut RowsBuilder) -> R
         Ok(())
     })?;
     rows.end(&head)
+}
+
+/// The same as it was sent. Each part is taken out before it is read, so that one that does not fit ends nothing.
+fn sent_row(reader: &mut JsonReader<'_>, rows: &RowsBuilder) -> Result<SentRow> {
+    let mut sent = SentRow::default();
+    reader.object(|reader, key| {
+        match key {
+            "entity_type" => sent.entity_type = reader.string()?.into_owned(),
+            "entity_id" => sent.entity_id = read_id(reader)?.into_owned(),
+            "entities" => reader.object(|reader, key| {
+                sent.entities.insert(key.to_owned(), read_id(reader)?.into_owned());
+                Ok(())
+            })?,
+            "event_timestamp" => {
+                let text = reader.raw()?.as_bytes();
+                let read = JsonReader::read(text, |reader| read_timestamp(reader, Round::Up));
+                sent.event_timestamp = Some(Sent::of(read));
+            }
+            "values" => reader.object(|reader, name| {
+                let text = reader.raw_to_read_again()?.as_bytes();
+                sent.value(name, rows, |dtype| {
+                    JsonReader::read(text, |reader| read_value(reader, dtype))
+                });
+                Ok(())
+            })?,
+            _ => return reader.unknown_member(&ROW),
+        }
+        Ok(())
+    })?;
+    Ok(sent)
 }
 
 fn judge(partial: bool) -> Judge {

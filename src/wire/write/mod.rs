@@ -1,6 +1,7 @@
 //! Rows on the wire. Bulk loads come this way, so rows go from the bytes of a request straight into columns: no message
 //! and no tree is built first.
 
+mod fingerprint;
 mod json;
 mod lines;
 mod proto;

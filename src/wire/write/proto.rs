@@ -1,11 +1,14 @@
 //! `WriteFeaturesRequest` and `StreamWriteFeaturesRequest`, read in place.
 
-use super::IN_FLIGHT_MAX;
+use super::{
+    IN_FLIGHT_MAX,
+    fingerprint::{Fingerprint, Sent, SentRow},
+};
 use crate::{
     access::Caller,
     error::{Error, Result},
     feature::Round,
-    proto::fields::{Field, each_field, flag, malformed, take_entry, take_field, text},
+    proto::fields::{Field, each_field, flag, malformed, take_entry, text},
     serving::{
         Service,
         write::{IdempotencyKey, Judge, RowHead, RowsBuilder, WriteOutcome},
@@ -18,7 +21,6 @@ use crate::{
 };
 use futures_util::{Stream, StreamExt};
 use prost::Message;
-use sha2::{Digest, Sha256};
 
 /// Commits the rows of a unary request.
 pub async fn write(InPlace(request): &InPlace, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
@@ -72,35 +74,20 @@ fn read(
     })?;
     let idempotency = match key {
         "" => None,
-        key => Some(IdempotencyKey::new(key, fingerprint(request)?)?),
+        key => Some(IdempotencyKey::new(key, fingerprint(request, &rows)?)?),
     };
     Ok((rows, idempotency))
 }
 
-/// Equal for equal rows. Maps have no order of their own, so the parts of a row are hashed in the order of their
-/// bytes.
-fn fingerprint(request: &[u8]) -> Result<[u8; 32]> {
-    let mut hash = Sha256::new();
+fn fingerprint(request: &[u8], rows: &RowsBuilder) -> Result<[u8; 32]> {
+    let mut fingerprint = Fingerprint::new(rows.judge());
     each_field(request, |number, field| {
-        match (number, field) {
-            (1, Field::Bytes(row)) => {
-                let mut parts = Vec::new();
-                let mut rest = row;
-                while !rest.is_empty() {
-                    let from = row.len() - rest.len();
-                    take_field(&mut rest)?;
-                    parts.push(&row[from..row.len() - rest.len()]);
-                }
-                parts.sort_unstable();
-                hash.update((parts.len() as u64).to_le_bytes());
-                parts.iter().for_each(|part| hash.update(part));
-            }
-            (3, Field::Varint(partial)) => hash.update([u8::from(partial != 0)]),
-            _ => {}
+        if let (1, Field::Bytes(row)) = (number, field) {
+            fingerprint.row(sent_row(row, rows).ok().as_ref());
         }
         Ok(())
     })?;
-    Ok(hash.finalize().into())
+    Ok(fingerprint.finish())
 }
 
 pub fn outcome_to(outcome: WriteOutcome) -> proto::WriteFeaturesResponse {
@@ -127,32 +114,75 @@ fn rejected_to(rejected: crate::serving::write::RejectedRow) -> proto::RejectedR
 }
 
 /// Reads a `FeatureRow`.
-fn read_row(mut row: &[u8], rows: &mut RowsBuilder) -> Result<()> {
+fn read_row(row: &[u8], rows: &mut RowsBuilder) -> Result<()> {
     let mut head = RowHead::default();
-    let mut time: Option<prost_types::Timestamp> = None;
-    while !row.is_empty() {
-        match take_field(&mut row)? {
-            (1, Field::Bytes(name)) => head.entity_type = given(text(name, "entity_type")?),
-            (2, Field::Bytes(id)) => head.entity_id = given(text(id, "entity_id")?),
+    let mut time = None;
+    each_part(row, |part| {
+        match part {
+            Part::EntityType(name) => head.entity_type = given(name),
+            Part::EntityId(id) => head.entity_id = given(id),
+            Part::Entity(key, id) => head.entities.push((key.into(), id.into())),
+            Part::Time(moment) => time = Some(moment),
+            Part::Value(name, value) => {
+                read_cell(name, value, rows).map_err(|error| error.within(name).within("values"))?;
+            }
+        }
+        Ok(())
+    })?;
+    head.event_timestamp = time.map(|time| timestamp_from(time, Round::Up, "event_timestamp")).transpose()?;
+    rows.end(&head)
+}
+
+/// The same as it was sent.
+fn sent_row(row: &[u8], rows: &RowsBuilder) -> Result<SentRow> {
+    let mut sent = SentRow::default();
+    each_part(row, |part| {
+        match part {
+            Part::EntityType(name) => sent.entity_type = name.to_owned(),
+            Part::EntityId(id) => sent.entity_id = id.to_owned(),
+            Part::Entity(key, id) => drop(sent.entities.insert(key.to_owned(), id.to_owned())),
+            Part::Time(time) => {
+                sent.event_timestamp = Some(Sent::of(timestamp_from(time, Round::Up, "event_timestamp")));
+            }
+            Part::Value(name, value) => sent.value(name, rows, |dtype| read_value(value, dtype)),
+        }
+        Ok(())
+    })?;
+    Ok(sent)
+}
+
+/// A part of a `FeatureRow`. Of a moment that comes in pieces each is handed over merged with those before.
+enum Part<'a> {
+    EntityType(&'a str),
+    EntityId(&'a str),
+    Entity(&'a str, &'a str),
+    Time(prost_types::Timestamp),
+    Value(&'a str, &'a [u8]),
+}
+
+fn each_part<'a>(row: &'a [u8], mut take: impl FnMut(Part<'a>) -> Result<()>) -> Result<()> {
+    let mut time = prost_types::Timestamp::default();
+    each_field(row, |number, field| {
+        take(match (number, field) {
+            (1, Field::Bytes(name)) => Part::EntityType(text(name, "entity_type")?),
+            (2, Field::Bytes(id)) => Part::EntityId(text(id, "entity_id")?),
             (3, Field::Bytes(entry)) => {
                 let (key, id) = take_entry(entry)?;
-                head.entities.push((text(key, "entities")?.into(), text(id, "entities")?.into()));
+                Part::Entity(text(key, "entities")?, text(id, "entities")?)
             }
             (4, Field::Bytes(moment)) => {
-                time.get_or_insert_default().merge(moment).map_err(malformed)?;
+                time.merge(moment).map_err(malformed)?;
+                Part::Time(time)
             }
             (5, Field::Bytes(entry)) => {
                 let (name, value) = take_entry(entry)?;
-                let name = text(name, "values")?;
-                read_cell(name, value, rows).map_err(|error| error.within(name).within("values"))?;
+                Part::Value(text(name, "values")?, value)
             }
             (1..=5, _) => return Err(malformed("a field has the wrong wire type")),
             // Fields of a later contract.
-            _ => {}
-        }
-    }
-    head.event_timestamp = time.map(|time| timestamp_from(time, Round::Up, "event_timestamp")).transpose()?;
-    rows.end(&head)
+            _ => return Ok(()),
+        })
+    })
 }
 
 fn given(text: &str) -> Option<std::borrow::Cow<'_, str>> {
