@@ -37,20 +37,31 @@ pub(super) fn value<'s>(text: &'s str, texts: &'s Texts) -> FieldValue<'s> {
     }
 }
 
-fn number<'s>(text: &str) -> FieldValue<'s> {
+/// A number by its text, with all that it says.
+fn number(text: &str) -> FieldValue<'_> {
     if let Some(number) = short_number(text) {
         return number;
     }
     if let Ok(int) = text.parse() {
         return FieldValue::Int(int);
     }
-    // One zero, as in stored values.
-    text.parse::<f64>().map_or(FieldValue::Missing, |float| FieldValue::Float(float + 0.0))
+    let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+    match text.parse::<f64>() {
+        // Doubles next to zero hold fewer digits than others.
+        Ok(float) if digits <= EXACT_DIGITS_MAX && float.abs() >= f64::MIN_POSITIVE => FieldValue::Float(float),
+        // One zero, as in stored values.
+        Ok(float) if float.is_finite() => FieldValue::Digits(text, float + 0.0),
+        _ => FieldValue::Missing,
+    }
 }
+
+/// A double gives back the digits that it was read from, if they are no more.
+const EXACT_DIGITS_MAX: usize = f64::DIGITS as usize;
 
 /// A number of few digits and no exponent, as most are: both the digits and the power of ten that divides them are doubles,
 /// so that one division rounds once (Clinger's fast path, <https://doi.org/10.1145/93542.93557>).
-fn short_number<'s>(text: &str) -> Option<FieldValue<'s>> {
+fn short_number(text: &str) -> Option<FieldValue<'_>> {
     const POWERS: [f64; 16] =
         [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
@@ -163,9 +174,16 @@ mod tests {
         fn short_numbers_are_read_as_others(text in "-?(0|[1-9][0-9]{0,12})(\\.[0-9]{1,14})?") {
             let expected = match text.parse() {
                 Ok(int) => FieldValue::Int(int),
-                Err(_) => FieldValue::Float(text.parse::<f64>().unwrap() + 0.0),
+                Err(_) => {
+                    let float = text.parse::<f64>().unwrap() + 0.0;
+                    let is_short = text.bytes().filter(u8::is_ascii_digit).count() <= 15;
+                    if is_short { FieldValue::Float(float) } else { FieldValue::Digits(&text, float) }
+                }
             };
-            let bits = |value| if let FieldValue::Float(v) = value { v.to_bits() } else { 0 };
+            let bits = |value| match value {
+                FieldValue::Float(v) | FieldValue::Digits(_, v) => v.to_bits(),
+                _ => 0,
+            };
             prop_assert_eq!(number(&text), expected);
             prop_assert_eq!(bits(number(&text)), bits(expected));
             prop_assert!(short_number(&text).is_some() || text.len() > 16);

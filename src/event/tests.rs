@@ -67,7 +67,13 @@ fn values_of_json() {
         ("null", "Missing"),
         ("9223372036854775807", "Int(9223372036854775807)"),
         ("-9223372036854775808", "Int(-9223372036854775808)"),
-        ("9223372036854775808", "Float(9.223372036854776e18)"),
+        ("9223372036854775808", r#"Digits("9223372036854775808", 9.223372036854776e18)"#),
+        ("0.1234567890123456", r#"Digits("0.1234567890123456", 0.1234567890123456)"#),
+        ("12345678901234.5", "Float(12345678901234.5)"),
+        ("0.00", "Float(0.0)"),
+        ("0e9", r#"Digits("0e9", 0.0)"#),
+        ("1e-400", r#"Digits("1e-400", 0.0)"#),
+        ("1.5E3", "Float(1500.0)"),
         ("9007199254740993", "Int(9007199254740993)"),
         ("1.0", "Float(1.0)"),
         ("1e2", "Float(100.0)"),
@@ -305,6 +311,12 @@ proptest! {
         let (mut a, mut b) = (Vec::new(), Vec::new());
         left.fields(&fields, &mut a);
         right.fields(&fields, &mut b);
+        // A double of the contract's has no text; the shortest one, which JSON was made of, says the same number.
+        for (a, b) in a.iter_mut().zip(&b) {
+            if let (FieldValue::Digits(_, double), FieldValue::Float(_)) = (*a, b) {
+                *a = FieldValue::Float(double);
+            }
+        }
         prop_assert_eq!(a, b);
     }
 

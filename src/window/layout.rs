@@ -32,9 +32,9 @@ impl Class {
         use FieldValue::*;
         match self {
             Class::Any => !matches!(value, Missing),
-            Class::Scalar => matches!(value, Int(_) | Float(_) | Bool(_) | Text(_)),
+            Class::Scalar => matches!(value, Int(_) | Float(_) | Digits(..) | Bool(_) | Text(_)),
             Class::Int => matches!(value, Int(_)),
-            Class::Float => matches!(value, Int(_) | Float(_)),
+            Class::Float => matches!(value, Int(_) | Float(_) | Digits(..)),
             Class::Text => matches!(value, Text(_)),
             Class::Bool => matches!(value, Bool(_)),
             Class::Time => time(value).is_some(),
@@ -106,6 +106,7 @@ pub fn time(value: FieldValue<'_>) -> Option<Timestamp> {
         FieldValue::Missing
         | FieldValue::Int(_)
         | FieldValue::Float(_)
+        | FieldValue::Digits(..)
         | FieldValue::Bool(_)
         | FieldValue::Other => None,
     }

@@ -5,7 +5,7 @@ use crate::event::FieldValue;
 pub fn float(value: FieldValue<'_>) -> f64 {
     match value {
         // One zero, so that equal values have equal bits.
-        FieldValue::Float(value) => value + 0.0,
+        FieldValue::Float(value) | FieldValue::Digits(_, value) => value + 0.0,
         FieldValue::Int(value) => value as f64,
         _ => f64::NAN,
     }

@@ -113,9 +113,44 @@ fn hash_of(value: FieldValue<'_>) -> u64 {
         FieldValue::Float(v) if v == v.trunc() && v.abs() < 9e15 => hash_of(FieldValue::Int(v as i64)),
         FieldValue::Int(v) => XxHash3_64::oneshot_with_seed(1, &v.to_le_bytes()),
         FieldValue::Float(v) => XxHash3_64::oneshot_with_seed(2, &v.to_bits().to_le_bytes()),
+        FieldValue::Digits(text, double) => hash_of_digits(text, double),
         FieldValue::Bool(v) => XxHash3_64::oneshot_with_seed(3, &[u8::from(v)]),
         FieldValue::Text(text) => XxHash3_64::oneshot_with_seed(4, text.as_bytes()),
         FieldValue::Missing | FieldValue::Time(_) | FieldValue::Other => 0,
+    }
+}
+
+/// As that of the double, where the double says the number exactly; else of the digits, without the zeros around them.
+fn hash_of_digits(text: &str, double: f64) -> u64 {
+    let exact = Normal::of(text);
+    if exact == Normal::of(&format!("{double:e}")) {
+        return hash_of(FieldValue::Float(double));
+    }
+    let Normal { negative, digits, exponent } = exact;
+    XxHash3_64::oneshot_with_seed(5, format!("{negative} {digits}e{exponent}").as_bytes())
+}
+
+/// A number by its digits, the last of them no zero, and the power of ten of the last.
+#[derive(PartialEq)]
+struct Normal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Normal {
+    fn of(text: &str) -> Self {
+        let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+        let all: String = mantissa.chars().filter(char::is_ascii_digit).collect();
+        let digits = all.trim_end_matches('0');
+        let exponent = exponent.parse::<i64>().unwrap_or(0) + (all.len() - digits.len()) as i64 - fraction as i64;
+        let digits = digits.trim_start_matches('0').to_owned();
+        if digits.is_empty() {
+            return Self { negative: false, digits, exponent: 0 };
+        }
+        Self { negative, digits, exponent }
     }
 }
 
@@ -125,6 +160,20 @@ mod tests {
 
     fn hashes(range: std::ops::Range<u64>) -> impl Iterator<Item = u64> {
         range.map(|i| XxHash3_64::oneshot(&i.to_le_bytes()))
+    }
+
+    /// However a number is written, and with all its digits.
+    #[test]
+    fn equal_numbers_have_equal_hashes() {
+        let of = |text: &str| hash_of(FieldValue::Digits(text, text.parse::<f64>().unwrap() + 0.0));
+        assert_eq!(of("1.0000000000000000"), hash_of(FieldValue::Int(1)));
+        assert_eq!(of("-0.0000000000000000"), hash_of(FieldValue::Int(0)));
+        assert_eq!(of("0e9"), hash_of(FieldValue::Int(0)));
+        assert_eq!(of("0.30000000000000004"), hash_of(FieldValue::Float(0.30000000000000004)));
+        assert_eq!(of("0.1000000000000000000"), hash_of(FieldValue::Float(0.1)));
+        assert_eq!(of("12345678901234567890"), of("1.234567890123456789e19"));
+        assert_ne!(of("12345678901234567890"), of("12345678901234567891"));
+        assert_ne!(of("0.100000000000000001"), hash_of(FieldValue::Float(0.1)));
     }
 
     /// Rule 13: exact below 1 000.
