@@ -31,7 +31,7 @@ const ORDER: [&str; 20] = [
 ];
 
 /// The only places where a dependency may be named, as prefixes of paths below `src`.
-const HOMES: [(&str, &[&str]); 28] = [
+const HOMES: [(&str, &[&str]); 29] = [
     ("axum", &["api/"]),
     ("clap", &["cli/", "serve.rs"]),
     ("comfy_table", &["cli/"]),
@@ -47,6 +47,7 @@ const HOMES: [(&str, &[&str]); 28] = [
     ("opentelemetry_prometheus", &["telemetry/"]),
     ("opentelemetry_sdk", &["telemetry/"]),
     ("parquet", &["wire/", "cli/"]),
+    ("percent_encoding", &["wire/"]),
     ("prometheus", &["telemetry/"]),
     ("prost_reflect", &["wire/", "api/verb.rs"]),
     ("redb", &["store/embedded/"]),

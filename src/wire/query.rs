@@ -1,6 +1,7 @@
 //! Query strings: percent-encoded, each name once, unknown names refused.
 
 use crate::error::{Error, Result};
+use percent_encoding::percent_decode_str;
 use serde::{
     de::{DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor},
     forward_to_deserialize_any,
@@ -135,22 +136,14 @@ impl<'de> Deserializer<'de> for Text<'_> {
 
 fn decode(text: &str) -> Result<String> {
     let refused = || Error::refused("the address holds text that is not percent-encoded UTF-8 without NUL");
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, after @ ..] = rest {
-        rest = after;
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = rest.split_at_checked(2).ok_or_else(refused)?;
-                rest = digits.1;
-                let digit = |at: usize| char::from(digits.0[at]).to_digit(16).ok_or_else(refused);
-                (digit(0)? * 16 + digit(1)?) as u8
-            }
-            byte => *byte,
-        });
+    let escape = |at: usize| text.as_bytes().get(at + 1..at + 3);
+    let is_sound = |at: usize| escape(at).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    if !memchr::memchr_iter(b'%', text.as_bytes()).all(is_sound) {
+        return Err(refused());
     }
-    String::from_utf8(bytes).ok().filter(|text| !text.contains('\0')).ok_or_else(refused)
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8().map_err(|_| refused())?;
+    if decoded.contains('\0') { Err(refused()) } else { Ok(decoded.into_owned()) }
 }
 
 #[cfg(test)]
