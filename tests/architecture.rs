@@ -31,7 +31,7 @@ const ORDER: [&str; 20] = [
 ];
 
 /// The only places where a dependency may be named, as prefixes of paths below `src`.
-const HOMES: [(&str, &[&str]); 29] = [
+const HOMES: [(&str, &[&str]); 30] = [
     ("axum", &["api/"]),
     ("clap", &["cli/", "serve.rs"]),
     ("comfy_table", &["cli/"]),

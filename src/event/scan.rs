@@ -49,7 +49,9 @@ fn number(text: &str) -> FieldValue<'_> {
     let digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
     match text.parse::<f64>() {
         // Doubles next to zero hold fewer digits than others.
-        Ok(float) if digits <= EXACT_DIGITS_MAX && float.abs() >= f64::MIN_POSITIVE => FieldValue::Float(float),
+        Ok(float) if digits <= EXACT_DIGITS_MAX && float.abs() >= f64::MIN_POSITIVE => {
+            FieldValue::Float(float)
+        }
         // One zero, as in stored values.
         Ok(float) if float.is_finite() => FieldValue::Digits(text, float + 0.0),
         _ => FieldValue::Missing,

@@ -5,13 +5,14 @@ use super::{
     records::{Row, int},
     via::{Via, each, expect, with_key},
 };
+use crate::support;
 use larder::{
     access::Scope,
     feature::{Cell, ColumnBuilder, Value},
     store::{Commit, RowBatch},
 };
 use serde_json::{Value as Json, json};
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 fn moment(second: u32) -> String {
     format!("1970-01-01T{:02}:{:02}:{:02}Z", second / 3_600, second / 60 % 60, second % 60)
@@ -260,13 +261,9 @@ async fn the_events_of_a_window_are_counted() {
 
 /// Asks until the answer is as wanted: rows become visible with their commit, after the events are judged.
 async fn until(via: &mut Via, question: Json, wanted: impl Fn(&Json) -> bool) -> Json {
-    let started = std::time::Instant::now();
-    loop {
+    support::until(async || {
         let found = explain(via, question.clone()).await.unwrap();
-        if wanted(&found) {
-            return found;
-        }
-        assert!(started.elapsed() < Duration::from_secs(20), "{found}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        if wanted(&found) { Ok(found) } else { Err(found.to_string()) }
+    })
+    .await
 }

@@ -337,11 +337,15 @@ async fn an_idempotency_key_is_the_same_over_the_other_transport() {
         let request = request.header("idempotency-key", "spelt").header("content-type", "application/json");
         crate::support::send(request.body(body.to_owned())).await.json(200)
     };
-    let first = write(r#"{"rows": [{"entity_id": 7, "event_timestamp": "2024-01-15T14:22:00+01:00",
-        "values": {"country": "GB", "age": "5", "score": -0.0}}]}"#)
+    let first = write(
+        r#"{"rows": [{"entity_id": 7, "event_timestamp": "2024-01-15T14:22:00+01:00",
+        "values": {"country": "GB", "age": "5", "score": -0.0}}]}"#,
+    )
     .await;
-    let again = write(r#"{"rows":[{"values":{"score":0,"age":5,"country":"\u0047B"},"entity_type":"",
-        "event_timestamp":"2024-01-15T13:22:00.0000Z","entity_id":"7"}]}"#);
+    let again = write(
+        r#"{"rows":[{"values":{"score":0,"age":5,"country":"\u0047B"},
+        "event_timestamp":"2024-01-15T13:22:00.0000Z","entity_id":"7"}]}"#,
+    );
     assert_eq!((&first["accepted"], first.clone()), (&json!(1), again.await));
 }
 

@@ -1,6 +1,7 @@
 //! Features registered later: the retained log is read for them, and joins what is live without gap or overlap.
 
 use super::{MINUTE, SECOND, World, event, feature};
+use crate::support::until;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -99,11 +100,13 @@ async fn where_nothing_happened_yet_every_window_counts() {
     world.register(json!([feature("count", "count", "5m", "1m")])).await;
     world.append(&[event("ann", world.time.get() - 3 * MINUTE, 1.0)]).await;
     world.time.set(world.time.get() + 20 * MINUTE);
-    world.caught_up().await;
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
-    world.caught_up().await;
-    let ends = world.history("count", &entities()).await["ann"].len();
-    assert_eq!(ends, 6, "five windows with the event, and the empty one after them");
+    let ends = async || world.history("count", &entities()).await["ann"].len();
+    until(async || match ends().await {
+        0..6 => Err("five windows with the event, and the empty one after them are due".into()),
+        _ => Ok(()),
+    })
+    .await;
     assert!(world.backfills().await.is_empty());
     aggregation.stop().await.unwrap();
+    assert_eq!(ends().await, 6);
 }

@@ -1,7 +1,7 @@
 //! What readers do besides counting: ticks, side tables, bounds, tenants apart.
 
 use super::{MINUTE, SECOND, START, World, app_at, event, feature};
-use crate::conformance::TestTime;
+use crate::{conformance::TestTime, support::until};
 use larder::{
     error::Kind,
     feature::Timestamp,
@@ -10,7 +10,6 @@ use larder::{
     window::Options,
 };
 use serde_json::json;
-use std::time::Duration;
 
 fn side(world: &World) -> SideQuery {
     SideQuery {
@@ -37,20 +36,14 @@ async fn a_silent_partition_emits_what_is_due() {
     assert_eq!(online["results"][0]["statuses"]["sum_5m"], "NOT_FOUND");
     // Emission time goes on with the log's, from the event's own: 55 seconds later it reaches the end of the minute.
     time.set(START + 65 * SECOND);
-    for _ in 0..200 {
+    let result = until(async || {
         let online = rest.post("/api/v1/features/online", &ask).await.json(200);
-        let result = &online["results"][0];
-        if result["statuses"]["sum_5m"] == "PRESENT" {
-            assert_eq!(result["values"]["sum_5m"], 99.5);
-            assert_eq!(
-                result["event_timestamps"]["sum_5m"],
-                Timestamp::from_stored(START + MINUTE).to_string()
-            );
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("nothing was emitted");
+        let result = online["results"][0].clone();
+        if result["statuses"]["sum_5m"] == "PRESENT" { Ok(result) } else { Err(result.to_string()) }
+    })
+    .await;
+    assert_eq!(result["values"]["sum_5m"], 99.5);
+    assert_eq!(result["event_timestamps"]["sum_5m"], Timestamp::from_stored(START + MINUTE).to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -67,9 +60,7 @@ async fn a_poisoned_record_is_a_dead_letter_once() {
     world.append(&[event("ann", START, 1.0)]).await;
     world.store.append(vec![poison("{\"entity_id\": \"ann\""), poison("\u{0}")]).await.unwrap();
     world.append(&[event("ann", START + SECOND, 1.0), event("ann", START + 6 * MINUTE, 1.0)]).await;
-    world.caught_up().await;
     for _ in 0..2 {
-        tokio::time::sleep(Duration::from_millis(600)).await;
         world.caught_up().await;
         let ledger = world.service.events.streams.statuses()[0].ledger;
         assert_eq!(
@@ -77,14 +68,14 @@ async fn a_poisoned_record_is_a_dead_letter_once() {
             (3, 2, 5),
             "the last lies in the future"
         );
+        // The end of a reader commits all that it judged.
+        aggregation.stop().await.unwrap();
         let dead = world.store.dead_letters(side(&world)).await.unwrap();
         let offsets: Vec<u64> = dead.iter().map(|dead| dead.place.offset).collect();
         assert_eq!(offsets, [1, 2, 4]);
         assert_eq!(dead[0].record, b"{\"entity_id\": \"ann\"");
         assert!(dead[2].reason.contains("ahead"), "{}", dead[2].reason);
-        aggregation.stop().await.unwrap();
         aggregation = world.aggregate().await;
-        world.caught_up().await;
     }
     aggregation.stop().await.unwrap();
 }
@@ -99,8 +90,9 @@ async fn late_events_are_kept_with_the_windows_they_missed() {
     world.append(&[event("ben", START + 30 * MINUTE, 1.0)]).await;
     world.append(&[event("ann", START + 11 * MINUTE, 1.0), event("ann", START + 2 * MINUTE, 1.0)]).await;
     world.caught_up().await;
-    tokio::time::sleep(Duration::from_millis(700)).await;
-    world.caught_up().await;
+    let ledger = world.service.events.streams.statuses()[0].ledger;
+    assert_eq!((ledger.late, ledger.counted), (1, 2));
+    aggregation.stop().await.unwrap();
     let late = world.store.late_events(side(&world)).await.unwrap();
     let ends = |at: usize| -> Vec<i64> {
         late[at]
@@ -112,11 +104,8 @@ async fn late_events_are_kept_with_the_windows_they_missed() {
     assert_eq!(late.len(), 2);
     assert_eq!((late[0].late, ends(0)), (false, vec![15, 20]));
     assert_eq!((late[1].late, ends(1)), (true, vec![5, 10, 15]));
-    let ledger = world.service.events.streams.statuses()[0].ledger;
-    assert_eq!((ledger.late, ledger.counted), (1, 2));
     let other = SideQuery { entity_id: "ben".into(), ..side(&world) };
     assert!(world.store.late_events(other).await.unwrap().is_empty());
-    aggregation.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,15 +117,11 @@ async fn a_state_over_its_bound_holds_producers_back() {
     let events: Vec<_> = (0..6_000).map(|n| event(&format!("user {n}"), START, 1.0)).collect();
     world.append(&events).await;
     let streams = &world.service.events.streams;
-    let mut refused = None;
-    for _ in 0..500 {
-        refused = streams.subscribe([0]).err();
-        if refused.is_some() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let refused = refused.expect("producers are told");
+    let refused = until(async || match streams.subscribe([0]) {
+        Ok(_) => Err("producers are not told".into()),
+        Err(refused) => Ok(refused),
+    })
+    .await;
     assert_eq!(refused.kind, Kind::Unavailable);
     assert!(refused.message.contains("events.state_bytes_max"), "{refused}");
     aggregation.stop().await.unwrap();
@@ -189,12 +174,13 @@ async fn rows_before_what_is_kept_are_dropped() {
     let aggregation = world.aggregate().await;
     world.append(&[event("ann", START - 3 * 60 * MINUTE, 1.0), event("ann", START - MINUTE, 1.0)]).await;
     world.time.set(START + MINUTE);
-    world.caught_up().await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    world.caught_up().await;
-    let history = world.history("count", &["ann".to_owned()]).await;
+    // Due at the present time: a tick brings it.
+    let history = until(async || {
+        let history = world.history("count", &["ann".to_owned()]).await;
+        if history["ann"].is_empty() { Err("nothing was emitted".into()) } else { Ok(history) }
+    })
+    .await;
     assert!(history["ann"].iter().all(|(event, ..)| *event > START - 60 * MINUTE), "{history:?}");
-    assert!(!history["ann"].is_empty());
     assert!(world.service.events.streams.statuses()[0].rows_dropped > 0);
     aggregation.stop().await.unwrap();
 }

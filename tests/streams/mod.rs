@@ -5,7 +5,10 @@ mod crash;
 mod lifecycle;
 mod replay;
 
-use crate::{conformance::TestTime, support::TestApp};
+use crate::{
+    conformance::TestTime,
+    support::{TestApp, until},
+};
 use larder::{
     access::{ApiKeySecret, Caller, Scope},
     clock::Clock,
@@ -109,32 +112,33 @@ impl World {
 
     /// Waits until everything in the log is counted and durable.
     pub async fn caught_up(&self) {
-        for _ in 0..2_000 {
+        until(async || {
             let mut behind = false;
-            for status in self.service.events.streams.statuses() {
+            let statuses = self.service.events.streams.statuses();
+            for status in &statuses {
                 let end = self.store.bounds(status.partition).await.unwrap().end;
                 behind |= status.next_offset < end || status.end_offset < end;
             }
             // Rows that wait for a commit keep the settled time back.
             let snapshot = self.store.snapshot(&self.groups()).await.unwrap();
-            if !behind && snapshot.settled_at().micros() >= self.time.get() {
-                return;
+            match !behind && snapshot.settled_at().micros() >= self.time.get() {
+                true => Ok(()),
+                false => Err(format!("readers do not catch up: {statuses:?}")),
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("readers do not catch up: {:?}", self.service.events.streams.statuses());
+        })
+        .await;
     }
 
     /// Waits until every backfill is done.
     pub async fn filled(&self) {
-        for _ in 0..2_000 {
+        until(async || {
             let backfills = self.backfills().await;
-            if !backfills.is_empty() && backfills.iter().all(|backfill| backfill.done) {
-                return;
+            match !backfills.is_empty() && backfills.iter().all(|backfill| backfill.done) {
+                true => Ok(()),
+                false => Err(format!("backfills do not end: {backfills:?}")),
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("backfills do not end: {:?}", self.backfills().await);
+        })
+        .await;
     }
 
     /// How far every backfill has come, of any tenant.

@@ -1,6 +1,8 @@
 //! The same log gives the same rows, to the bit, wherever it was cut and whoever read it.
 
 use super::{MINUTE, SECOND, World, event, feature, payload};
+use crate::support::until;
+use larder::store::events::{EventLog, Record};
 use serde_json::{Value as Json, json};
 
 const ENTITIES: u32 = 12;
@@ -44,8 +46,13 @@ async fn live(world: &World, seed: u64) {
     for _ in 0..20 {
         world.time.set(world.time.get() + MINUTE / 2);
         world.caught_up().await;
-        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
     }
+    until(async || {
+        let records = world.records(0).await;
+        let is_tick = |record: &Record| payload(record).is_none();
+        if records.iter().any(is_tick) { Ok(()) } else { Err("no tick came".into()) }
+    })
+    .await;
     world.caught_up().await;
 }
 
@@ -56,9 +63,8 @@ async fn a_log_read_again_gives_the_identical_history() {
         first.register(features()).await;
         let aggregation = first.aggregate().await;
         live(&first, seed).await;
-        let records = first.records(0).await;
-        assert!(records.iter().any(|record| payload(record).is_none()), "a tick was due");
-
+        // It appends no tick after the copy.
+        aggregation.stop().await.unwrap();
         let again = copy_of(&first).await;
         let reading = again.aggregate().await;
         again.caught_up().await;
@@ -67,7 +73,6 @@ async fn a_log_read_again_gives_the_identical_history() {
             first.service.events.streams.statuses()[0].ledger,
             again.service.events.streams.statuses()[0].ledger
         );
-        aggregation.stop().await.unwrap();
         reading.stop().await.unwrap();
     }
 }
@@ -111,10 +116,14 @@ async fn copy_of(world: &World) -> World {
     copy
 }
 
-/// Compares rows with their created timestamps, sequences and packed values.
+/// Compares rows with their created timestamps, sequences and packed values: all of one, and those of the other that
+/// records of its log caused. A reader that is at the end of a copied log appends ticks of its own.
 async fn same_rows(one: &World, other: &World, what: &str) {
+    let end = one.store.bounds(0).await.unwrap().end;
     for group in ["sum_5m", "count_10s"] {
-        let (was, is) = (one.history(group, &entities()).await, other.history(group, &entities()).await);
+        let was = one.history(group, &entities()).await;
+        let mut is = other.history(group, &entities()).await;
+        is.values_mut().for_each(|rows| rows.retain(|(_, _, sequence, _)| *sequence < end));
         assert!(was.values().map(Vec::len).sum::<usize>() > 100, "{what}, {group}: too few rows to tell");
         for entity in entities() {
             let difference = was[&entity].iter().zip(&is[&entity]).find(|(was, is)| was != is);

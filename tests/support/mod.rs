@@ -17,8 +17,32 @@ use larder::{
     config::Config,
 };
 use serde_json::json;
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use store::WatchedStore;
+
+/// How long a test waits for what has to come. Only a test that fails takes so long: on a machine with other work anything
+/// else may.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks again until the answer is there; a panic with the last one where it does not come.
+#[track_caller]
+pub fn until<T>(mut ask: impl AsyncFnMut() -> Result<T, String>) -> impl Future<Output = T> {
+    let caller = std::panic::Location::caller();
+    let started = Instant::now();
+    async move {
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(last) => assert!(started.elapsed() < PATIENCE, "{caller}: {last}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
 
 /// A running server. It ends with the test's runtime, or drained by [`TestApp::stop`].
 pub struct TestApp {

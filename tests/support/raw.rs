@@ -1,14 +1,12 @@
 //! HTTP/1.1 byte for byte, for requests that no client would send.
 
-use std::{net::SocketAddr, time::Duration};
+use super::PATIENCE;
+use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
-
-/// No answer may take longer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A bare connection.
 pub struct RawConnection(TcpStream);

@@ -1,8 +1,9 @@
 //! Connections that are slow, silent, greedy or too many.
 
-use crate::support::TestApp;
-use std::time::{Duration, Instant};
+use crate::support::{TestApp, until};
+use std::time::Duration;
 
+/// Where a connection is to be closed: nothing else has to happen within it.
 const SHORT: Duration = Duration::from_millis(200);
 
 #[tokio::test]
@@ -22,17 +23,21 @@ async fn a_slow_body_is_408() {
 async fn a_slow_head_and_a_silent_connection_are_closed() {
     let app = TestApp::start_with(|config| config.http.header_timeout = SHORT).await;
     for start in ["", "G", "PRI * HT", "GET /health HTTP/1.1\r\nHost: x\r\n"] {
-        let started = Instant::now();
         let mut raw = app.raw().await;
         raw.send(start).await;
         assert_eq!(raw.answer().await, "", "{start:?}");
-        assert!(started.elapsed() < Duration::from_secs(2), "{start:?}");
     }
-    // The same on a connection that was used before.
+}
+
+/// Heads that are sent in one piece have to come within the time, on a machine with other work too.
+#[tokio::test]
+async fn an_idle_connection_is_no_slow_head() {
+    const TIME: Duration = Duration::from_secs(2);
+    let app = TestApp::start_with(|config| config.http.header_timeout = TIME).await;
     let mut raw = app.raw().await;
     raw.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(raw.answer().await.starts_with("HTTP/1.1 200 "));
-    tokio::time::sleep(SHORT * 2).await;
+    tokio::time::sleep(TIME + SHORT).await;
     raw.send("GET /health HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert!(raw.answer().await.starts_with("HTTP/1.1 200 "), "an idle connection is no slow head");
     raw.send("GET /he").await;
@@ -67,15 +72,14 @@ async fn one_connection_past_the_bound_is_closed() {
     }
     assert_eq!(app.raw().await.answer().await, "");
     drop(first);
-    let patience = Instant::now() + Duration::from_secs(5);
-    loop {
+    // The place that was left is taken again.
+    until(async || {
         let mut raw = app.raw().await;
         raw.send(ask).await;
-        if raw.answer().await.starts_with("HTTP/1.1 200 ") {
-            break;
-        }
-        assert!(Instant::now() < patience, "the place that was left is taken again");
-    }
+        let answer = raw.answer().await;
+        if answer.starts_with("HTTP/1.1 200 ") { Ok(()) } else { Err(answer) }
+    })
+    .await;
     second.send(ask).await;
     assert!(second.answer().await.starts_with("HTTP/1.1 200 "));
 }

@@ -145,7 +145,8 @@ impl Normal {
         let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len());
         let all: String = mantissa.chars().filter(char::is_ascii_digit).collect();
         let digits = all.trim_end_matches('0');
-        let exponent = exponent.parse::<i64>().unwrap_or(0) + (all.len() - digits.len()) as i64 - fraction as i64;
+        let exponent =
+            exponent.parse::<i64>().unwrap_or(0) + (all.len() - digits.len()) as i64 - fraction as i64;
         let digits = digits.trim_start_matches('0').to_owned();
         if digits.is_empty() {
             return Self { negative: false, digits, exponent: 0 };

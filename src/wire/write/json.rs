@@ -166,9 +166,7 @@ fn sent_row(reader: &mut JsonReader<'_>, rows: &RowsBuilder) -> Result<SentRow> 
             }
             "values" => reader.object(|reader, name| {
                 let text = reader.raw_to_read_again()?.as_bytes();
-                sent.value(name, rows, |dtype| {
-                    JsonReader::read(text, |reader| read_value(reader, dtype))
-                });
+                sent.value(name, rows, |dtype| JsonReader::read(text, |reader| read_value(reader, dtype)));
                 Ok(())
             })?,
             _ => return reader.unknown_member(&ROW),

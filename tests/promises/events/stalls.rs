@@ -44,7 +44,7 @@ async fn a_stalled_partition_holds_its_own_producers_alone() {
         assert_eq!(via.publish(&[purchase(&other, 1.0)]).await.unwrap(), accepted(1));
         let both = [purchase(&other, 1.0), purchase(&mine, 1.0)];
         assert_eq!(via.publish(&both).await.unwrap_err().kind, "unavailable", "all or nothing");
-        let streams = admin_list(&app, &mut via, app.key(), "streams", &[]).await.unwrap();
+        let streams = admin_list(&app, &via, app.key(), "streams", &[]).await.unwrap();
         assert!(streams["streams"][0]["stalled"].as_str().unwrap().contains("events.state_bytes_max"));
         assert_eq!(streams["streams"][1]["stalled"], Json::Null);
     }

@@ -1,5 +1,6 @@
 //! Spines and answers between natural JSON and every other form.
 
+use crate::promises::shapes::to_json;
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -9,10 +10,13 @@ use arrow::{
     ipc::writer::StreamWriter,
 };
 use larder::{
-    feature::{Duration, Round, Timestamp},
-    wire::proto::{
-        Dtype, FeatureStatus, HistoricalOptions, Schema, SpineRow, TrainingRow, Value as ProtoValue,
-        historical_options::Knowledge, value::Kind,
+    feature::{Duration, Round, Timestamp, Value::List},
+    wire::{
+        proto::{
+            Dtype, FeatureStatus, HistoricalOptions, Schema, SpineRow, TrainingRow, Value as ProtoValue,
+            historical_options::Knowledge, value::Kind,
+        },
+        value::{dtype_from, value_from},
     },
 };
 use serde_json::{Map, Value, json};
@@ -263,6 +267,13 @@ pub fn typed_row(schema: &Schema, row: &TrainingRow) -> Map<String, Value> {
             Dtype::String => {
                 let v = features.strings[slot].clone();
                 if filled(v.is_empty()) { v.into() } else { Value::Null }
+            }
+            Dtype::BoolList | Dtype::Int64List | Dtype::StringList | Dtype::TimestampList => {
+                let kind = Some(Kind::ListValue(features.lists[slot].clone()));
+                let dtype = dtype_from(feature.dtype).unwrap();
+                let value = value_from(ProtoValue { kind }, dtype).unwrap();
+                let is_empty = matches!(&value, Some(List(list)) if list.is_empty());
+                if filled(is_empty) { to_json(value.as_ref()) } else { Value::Null }
             }
             other => panic!("no test knows {other:?}"),
         };

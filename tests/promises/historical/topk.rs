@@ -1,22 +1,25 @@
 //! The most frequent values of a window, from registration to every way to read a feature.
 
 use super::ways::{Way, ask, ask_all};
-use crate::promises::{
-    looks::explain,
-    online::ask::Ask,
-    records::Event,
-    via::{Moment, each},
+use crate::{
+    promises::{
+        looks::explain,
+        online::ask::Ask,
+        records::Event,
+        via::{Moment, each},
+    },
+    support::until,
 };
 use larder::feature::{List, Timestamp, Value};
 use serde_json::{Value as Json, json};
-use std::time::Duration;
 
 /// Seconds since the epoch: the window from 300 to 600.
 const END: &str = "1970-01-01T00:10:00Z";
 
 fn features() -> Json {
     let topk = |name: &str, dtype: &str, field: &str, rest: Json| {
-        let mut window = json!({"event_type": "buy", "function": "topk", "size": "5m", "slide": "5m", "field": field});
+        let mut window =
+            json!({"event_type": "buy", "function": "topk", "size": "5m", "slide": "5m", "field": field});
         window.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         json!({"name": name, "entity_type": "user", "dtype": dtype, "window": window})
     };
@@ -67,15 +70,11 @@ async fn every_way_to_read_gives_the_same_lists() {
         ];
         // Rows are visible a moment after their events are answered.
         let question = json!({"entity_id": "u", "feature": "counts", "as_of": END});
-        let started = std::time::Instant::now();
-        let found = loop {
+        let found = until(async || {
             let found = explain(via, question.clone()).await.unwrap();
-            if found["status"] == "PRESENT" {
-                break found;
-            }
-            assert!(started.elapsed() < Duration::from_secs(60), "{found}");
-            tokio::task::yield_now().await;
-        };
+            if found["status"] == "PRESENT" { Ok(found) } else { Err(found.to_string()) }
+        })
+        .await;
         assert_eq!((&found["value"], &found["window"]["function"]), (&expected[4].1, &json!("topk")));
         assert_eq!(found["window"]["events_counted"], 6);
 
@@ -86,7 +85,7 @@ async fn every_way_to_read_gives_the_same_lists() {
         }
         // Columns hold json as its text.
         let spine = [json!({"entity_id": "u", "timestamp": END})];
-        let row = &ask_all(app, &json!({"features": names[..4]}), &spine).await[0];
+        let row = &ask_all(app, &json!({"features": names[..4], "details": true}), &spine).await[0];
         let lines = ask(app, app.key(), Way::Lines, &json!({"features": names}), &spine).await.unwrap();
         for (name, value) in &expected {
             assert_eq!(&lines.rows[0][*name], value, "{name} in a training set");
