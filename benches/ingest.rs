@@ -15,7 +15,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use larder::{
     access::{ApiKeySecret, Caller, Scope},
     clock::Clock,
-    feature::{Column, GroupSchema, TenantId},
+    feature::{Column, RowSchema, TenantId},
     registry::Registry,
     serving::{Events, Limits, Service},
     store::{
@@ -224,7 +224,7 @@ fn message(row: usize) -> FeatureRow {
     }
 }
 
-fn batch(group: &Arc<GroupSchema>, first: usize, rows: usize) -> RowBatch {
+fn batch(group: &Arc<RowSchema>, first: usize, rows: usize) -> RowBatch {
     let range = first..first + rows;
     let column =
         |i| Column::given(Arc::new(Float64Array::from_iter_values(range.clone().map(|row| value(row, i)))));

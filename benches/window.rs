@@ -13,7 +13,7 @@
 use bytes::Bytes;
 use larder::{
     event::{FieldValue, Payload, decode},
-    feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction},
+    feature::{Dtype, Duration, RowId, TenantId, Timestamp, WindowFunction},
     window::{Aggregator, Event, Memory, Options, Position, Span, WARM_MAX, WindowFeature, WindowGroup},
 };
 use std::{hint::black_box, io::Write, time::Instant};
@@ -23,7 +23,7 @@ const ROUNDS: usize = 3;
 const START: i64 = 1_700_000_000_000_000;
 const SPAN: i64 = 600_000_000;
 const DISORDER: i64 = 30_000_000;
-const TENANT: TenantId = TenantId(1);
+const TENANT: TenantId = TenantId::from_stored(1);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
@@ -186,7 +186,7 @@ fn group(size: &str, slide: &str, functions: usize) -> WindowGroup {
         allow_non_finite: false,
     };
     WindowGroup {
-        id: GroupId(1),
+        id: RowId::from_stored(1),
         tenant: TENANT,
         entity_type: "user".into(),
         event_type: "purchase".into(),

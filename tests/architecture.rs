@@ -100,6 +100,19 @@ fn dependencies_stay_at_home() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// An id that is made of a number is a right to read somebody's rows.
+#[test]
+fn only_stores_and_the_registry_make_ids() {
+    let ids = ["TenantId", "EntityTypeId", "RowId", "FeatureId"].map(|id| format!("{id}::from_stored"));
+    let made = sources().into_iter().filter(|source| {
+        let at_home = ["store/", "registry/"].iter().any(|home| source.path.starts_with(home));
+        let is_test = source.path.contains("tests/") || source.path.ends_with("tests.rs");
+        !at_home && !is_test && ids.iter().any(|id| source.code.contains(id))
+    });
+    let made: Vec<_> = made.map(|source| source.path).collect();
+    assert!(made.is_empty(), "these make ids of numbers: {made:?}");
+}
+
 #[test]
 fn every_module_says_what_it_is() {
     let silent: Vec<_> =

@@ -6,7 +6,7 @@
 
 use crate::conformance::rows::{Row, USER, batch, commit, group};
 use larder::{
-    feature::{Cell, Dtype, GroupSchema, TenantId, Timestamp, Value},
+    feature::{Cell, Dtype, RowSchema, TenantId, Timestamp, Value},
     store::{
         Commits, LatestRead, LatestReads, Scan, Views,
         embedded::{EmbeddedStore, Options},
@@ -38,7 +38,7 @@ fn options() -> Options {
     }
 }
 
-fn groups() -> [Arc<GroupSchema>; 2] {
+fn groups() -> [Arc<RowSchema>; 2] {
     [group(1, &[Dtype::Int64, Dtype::String]), group(2, &[Dtype::Int64])]
 }
 
@@ -56,7 +56,7 @@ fn rows(writer: usize, number: i64) -> Vec<Row> {
 /// The events of append `number`, about as many bytes as a third of a volume.
 fn events(number: i64) -> Vec<NewRecord> {
     let event = |at: i64| NewRecord {
-        tenant: TenantId(1),
+        tenant: TenantId::from_stored(1),
         key: "key".into(),
         event_timestamp: Timestamp::from_stored(number),
         payload: Payload::Json(format!("{:0400}", number * RECORDS_PER_APPEND + at).into()),

@@ -7,7 +7,7 @@ use arrow::{
     buffer::ScalarBuffer,
 };
 use larder::{
-    feature::{Column, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema},
+    feature::{Column, Dtype, EntityTypeId, RowId, RowSchema, TenantId, definition::ColumnSchema},
     store::{AsOf, Commit, GroupRead, KnownAt, RowBatch},
 };
 use std::{
@@ -38,11 +38,11 @@ pub fn splitmix64(n: u64) -> u64 {
     n ^ (n >> 31)
 }
 
-pub fn group() -> Arc<GroupSchema> {
+pub fn group() -> Arc<RowSchema> {
     let columns = (0..COLUMNS).map(|at| ColumnSchema { name: format!("f{at}@1"), dtype: Dtype::Float64 });
-    Arc::new(GroupSchema {
-        id: GroupId(1),
-        entity_type: EntityTypeId(1),
+    Arc::new(RowSchema {
+        id: RowId::from_stored(1),
+        entity_type: EntityTypeId::from_stored(1),
         windowed: false,
         columns: columns.collect(),
     })
@@ -60,7 +60,7 @@ fn keys(entities: impl Iterator<Item = u64>) -> StringArray {
 }
 
 /// The rows `from..to` of the history; `late` of every 1 000 come with an earlier time.
-pub fn batch(group: &Arc<GroupSchema>, rows: std::ops::Range<u64>, late: u64) -> RowBatch {
+pub fn batch(group: &Arc<RowSchema>, rows: std::ops::Range<u64>, late: u64) -> RowBatch {
     let event = |row: u64| {
         let on_time = START_US + row as i64 * STEP_US;
         if splitmix64(row ^ (7 << 50)) % 1_000 < late { on_time - 3_600_000_000 } else { on_time }
@@ -79,11 +79,11 @@ pub fn batch(group: &Arc<GroupSchema>, rows: std::ops::Range<u64>, late: u64) ->
 }
 
 pub fn commit(batch: RowBatch) -> Commit {
-    Commit { tenant: TenantId(1), batches: vec![batch], idempotency: None }
+    Commit { tenant: TenantId::from_stored(1), batches: vec![batch], idempotency: None }
 }
 
 /// A spine of random entities at random moments.
-pub fn spine(group: &Arc<GroupSchema>, rows: u64) -> AsOf {
+pub fn spine(group: &Arc<RowSchema>, rows: u64) -> AsOf {
     let range = rows_total() as i64 * STEP_US;
     let times: ScalarBuffer<i64> =
         (0..rows).map(|row| START_US + (splitmix64(row + (1 << 41)) % range as u64) as i64).collect();

@@ -1,30 +1,13 @@
 //! What is registered: entity types, features, groups and sets.
 
-use super::{Dtype, Duration, Timestamp, Value, Window};
+use super::{Dtype, Duration, EntityTypeId, FeatureId, RowId, Timestamp, Value, Window};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Identifies a tenant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct TenantId(pub u32);
-
-/// Identifies an entity type across all tenants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EntityTypeId(pub u32);
-
-/// Identifies a feature group across all tenants: only a caller's catalogue hands it out, so a read of another
-/// tenant's rows has no spelling.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct GroupId(pub u32);
-
-/// Identifies one version of a feature across all tenants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct FeatureId(pub u64);
-
 /// All that a store needs to know of a group: a row's cells are in the order of `columns`, which only ever grows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GroupSchema {
-    pub id: GroupId,
+pub struct RowSchema {
+    pub id: RowId,
     pub entity_type: EntityTypeId,
     /// Rows come from events alone: they are learned at log times, not at commits.
     pub windowed: bool,
@@ -42,7 +25,7 @@ pub struct ColumnSchema {
 /// A feature group as it is registered; its columns are its features, by `Feature::column`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    pub id: GroupId,
+    pub id: RowId,
     pub name: String,
     pub entity_type: EntityTypeId,
 }
@@ -98,7 +81,7 @@ pub struct Feature {
     pub id: FeatureId,
     pub name: String,
     pub version: u32,
-    pub group: GroupId,
+    pub group: RowId,
     pub group_name: String,
     pub entity_type: EntityTypeId,
     pub entity_type_name: String,

@@ -6,6 +6,7 @@ pub mod columns;
 pub mod definition;
 pub mod dtype;
 pub mod entity;
+pub mod id;
 pub mod json;
 pub mod name;
 pub mod row;
@@ -15,8 +16,9 @@ pub mod value;
 pub mod window;
 
 pub use columns::{Column, ColumnBuilder};
-pub use definition::{EntityTypeId, FeatureId, GroupId, GroupSchema, TenantId};
+pub use definition::RowSchema;
 pub use dtype::{Dtype, Element};
+pub use id::{EntityTypeId, FeatureId, RowId, TenantId};
 pub use row::PackedRow;
 pub use status::{AgeLimit, CellStatus};
 pub use time::{Duration, Round, Timestamp};

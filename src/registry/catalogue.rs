@@ -4,8 +4,8 @@ use super::plan::{FeatureList, Plan, PlanCache};
 use crate::{
     error::{Error, Result},
     feature::{
-        FeatureId, GroupId, GroupSchema,
-        definition::{ColumnSchema, EntityType, EntityTypeId, Feature, FeatureSet, Group, VersionStatus},
+        EntityTypeId, FeatureId, RowId, RowSchema,
+        definition::{ColumnSchema, EntityType, Feature, FeatureSet, Group, VersionStatus},
         name::{FeatureRef, FullRef, split_version},
     },
     store::RecordBody,
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// A persistent hash map.
 pub(super) type Map<K, V> = rpds::HashTrieMapSync<K, V, DefaultHashBuilder>;
 /// Groups that get features, with what they have by now.
-type Touched = HashMap<GroupId, (Group, Vec<Arc<Feature>>)>;
+type Touched = HashMap<RowId, (Group, Vec<Arc<Feature>>)>;
 
 /// What one tenant has registered, at one revision.
 ///
@@ -28,10 +28,10 @@ pub struct Catalogue {
     entity_types: SortedMap<String, Arc<EntityType>>,
     entity_types_by_id: Map<EntityTypeId, Arc<EntityType>>,
     groups: SortedMap<String, Arc<GroupEntry>>,
-    groups_by_id: Map<GroupId, Arc<GroupEntry>>,
+    groups_by_id: Map<RowId, Arc<GroupEntry>>,
     features: Map<FeatureId, Arc<Feature>>,
     /// A bare name belongs for ever to the first feature registered with it: its group.
-    bare_names: Map<String, GroupId>,
+    bare_names: Map<String, RowId>,
     /// By event type, those whose windowed features take it.
     event_types: Map<String, Vec<EntityTypeId>>,
     /// By name, all versions, oldest first.
@@ -43,7 +43,7 @@ pub struct Catalogue {
 #[derive(Clone, Debug)]
 pub struct GroupEntry {
     pub group: Group,
-    pub schema: Arc<GroupSchema>,
+    pub schema: Arc<RowSchema>,
     /// In the order of the schema's columns.
     pub features: Vec<Arc<Feature>>,
     /// By name, all versions, oldest first.
@@ -136,7 +136,7 @@ impl Catalogue {
         self.groups.get(name)
     }
 
-    pub fn group_by_id(&self, id: GroupId) -> Option<&Arc<GroupEntry>> {
+    pub fn group_by_id(&self, id: RowId) -> Option<&Arc<GroupEntry>> {
         self.groups_by_id.get(&id)
     }
 
@@ -160,12 +160,12 @@ impl Catalogue {
     }
 
     /// All versions of a feature of a group, oldest first.
-    pub fn versions(&self, group: GroupId, name: &str) -> &[Arc<Feature>] {
+    pub fn versions(&self, group: RowId, name: &str) -> &[Arc<Feature>] {
         self.groups_by_id.get(&group).map_or(&[], |entry| entry.versions(name))
     }
 
     /// The group that a bare name stands for.
-    pub fn bare_name(&self, name: &str) -> Option<GroupId> {
+    pub fn bare_name(&self, name: &str) -> Option<RowId> {
         self.bare_names.get(name).copied()
     }
 
@@ -232,7 +232,7 @@ impl GroupEntry {
             name: format!("{}@{}", feature.name, feature.version),
             dtype: feature.dtype,
         });
-        let schema = GroupSchema {
+        let schema = RowSchema {
             id: group.id,
             entity_type: group.entity_type,
             windowed: features.iter().any(|feature| feature.window.is_some()),

@@ -10,12 +10,14 @@
 //! costs what its own records cost, and other tenants keep their catalogues and plans.
 
 mod catalogue;
+mod new_id;
 mod plan;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use catalogue::{Catalogue, GroupEntry, newest_active};
+pub use new_id::NewId;
 pub use plan::{Derived, FeatureList, ListEncoding, Plan, PlanEntityType, PlanFeature, PlanGroup};
 pub use snapshot::{RegistrySnapshot, WindowedGroupsSeen};
 
@@ -95,7 +97,7 @@ impl Registry {
             if let Some(tenant) = snapshot.tenant_by_name(name) {
                 return Ok(tenant);
             }
-            let tenant = TenantId(random::id() as u32 >> 1);
+            let tenant = TenantId::from_stored(random::id());
             let record = RecordBody::Tenant(name.to_owned());
             match self.put(tenant, Revision::NONE, vec![record]).await? {
                 Put::Done => return Ok(tenant),

@@ -5,10 +5,7 @@
 use super::catalogue::Catalogue;
 use crate::{
     error::{Error, Kind, Result},
-    feature::{
-        AgeLimit, Dtype, GroupSchema,
-        definition::{EntityTypeId, Feature},
-    },
+    feature::{AgeLimit, Dtype, EntityTypeId, RowSchema, definition::Feature},
 };
 use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use quick_cache::{
@@ -116,7 +113,7 @@ pub struct PlanFeature {
 /// One group that is read.
 #[derive(Debug)]
 pub struct PlanGroup {
-    pub schema: Arc<GroupSchema>,
+    pub schema: Arc<RowSchema>,
     /// Position in `Plan::entity_types`.
     pub entity_type: usize,
     /// Position in `PlanEntityType::groups`.
@@ -139,7 +136,7 @@ pub struct PlanEntityType {
     /// Positions in `Plan::groups`.
     pub groups: Vec<usize>,
     /// The schemas of these groups, as a store is asked for them.
-    pub schemas: Vec<Arc<GroupSchema>>,
+    pub schemas: Vec<Arc<RowSchema>>,
 }
 
 impl Plan {

@@ -3,7 +3,7 @@
 use super::catalogue::{Catalogue, Map};
 use crate::{
     access::Caller,
-    feature::{GroupId, TenantId},
+    feature::{RowId, TenantId},
     store::{RecordBody, RegistryPage, Revision},
 };
 use hashbrown::{HashMap, HashSet};
@@ -19,7 +19,7 @@ pub struct RegistrySnapshot {
     /// By hash of the key's text.
     keys: Map<[u8; 32], Caller>,
     /// Groups of windowed features of all tenants, in the order of their registration.
-    windowed_groups: VectorSync<(TenantId, GroupId)>,
+    windowed_groups: VectorSync<(TenantId, RowId)>,
     /// How often history was lost before.
     histories_lost: u64,
 }
@@ -114,10 +114,7 @@ impl RegistrySnapshot {
     }
 
     /// Groups of windowed features of all tenants that were registered since `seen`, in the order of their registration.
-    pub fn windowed_groups_since(
-        &self,
-        seen: WindowedGroupsSeen,
-    ) -> impl Iterator<Item = (TenantId, GroupId)> {
+    pub fn windowed_groups_since(&self, seen: WindowedGroupsSeen) -> impl Iterator<Item = (TenantId, RowId)> {
         let from = if seen.histories_lost == self.histories_lost { seen.groups } else { 0 };
         (from..self.windowed_groups.len()).filter_map(|at| self.windowed_groups.get(at).copied())
     }

@@ -3,7 +3,7 @@
 use super::Catalogue;
 use crate::{
     feature::{
-        Dtype, EntityTypeId, FeatureId, GroupId, Timestamp,
+        Dtype, EntityTypeId, FeatureId, RowId, Timestamp,
         definition::{Describing, EntityType, Feature, Group, VersionStatus},
     },
     store::RecordBody,
@@ -20,19 +20,19 @@ pub(crate) fn catalogue(definitions: &[Definition<'_>]) -> Catalogue {
         if !types.iter().any(|known| known.name == *of_type) {
             let keys = of_type.split("__").map(str::to_owned).collect();
             types.push(EntityType {
-                id: EntityTypeId(types.len() as u32 + 1),
+                id: EntityTypeId::from_stored(types.len() as u64 + 1),
                 name: (*of_type).into(),
                 keys,
             });
         }
         let entity_type = types.iter().find(|known| known.name == *of_type).unwrap();
         if !groups.iter().any(|(known, _)| known.name == *group) {
-            let id = GroupId(groups.len() as u32 + 1);
+            let id = RowId::from_stored(groups.len() as u64 + 1);
             groups.push((Group { id, name: (*group).into(), entity_type: entity_type.id }, 0));
         }
         let (of_group, columns) = groups.iter_mut().find(|(known, _)| known.name == *group).unwrap();
         features.push(RecordBody::Feature(Box::new(Feature {
-            id: FeatureId(features.len() as u64 + 1),
+            id: FeatureId::from_stored(features.len() as u64 + 1),
             name: (*name).into(),
             version: 1,
             group: of_group.id,

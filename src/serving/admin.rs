@@ -7,7 +7,7 @@ use super::{Service, catalogue::Page, page::PageRequest};
 use crate::{
     access::{Caller, Scope},
     error::{Error, Kind, Result},
-    feature::{GroupId, TenantId, Timestamp, entity},
+    feature::{RowId, TenantId, Timestamp, entity},
     registry::Catalogue,
     store::events::{
         DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, ReaderSummary, SideQuery, StateSize,
@@ -100,7 +100,7 @@ impl Service {
     pub async fn backfills(&self, caller: &Caller) -> Result<Vec<Backfill>> {
         caller.require(Scope::Admin)?;
         let catalogue = self.registry.catalogue(caller);
-        let is_own = |(tenant, _): &(TenantId, GroupId)| *tenant == caller.tenant();
+        let is_own = |(tenant, _): &(TenantId, RowId)| *tenant == caller.tenant();
         let mut backfills = Vec::new();
         for state in self.events.store.readers().await? {
             let ReaderSummary { groups: all, joins_at, ledger, .. } = state.summary;
@@ -182,10 +182,10 @@ impl Service {
     }
 }
 
-fn name(catalogue: &Catalogue, group: GroupId) -> String {
+fn name(catalogue: &Catalogue, group: RowId) -> String {
     // Groups are never removed; a replica may be asked before it has heard of one.
     let known = catalogue.group_by_id(group);
-    known.map_or_else(|| format!("#{}", group.0), |entry| entry.group.name.clone())
+    known.map_or_else(|| format!("#{group}"), |entry| entry.group.name.clone())
 }
 
 fn position(place: Place) -> [u8; 12] {

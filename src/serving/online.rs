@@ -12,7 +12,7 @@ use super::{Limits, Service};
 use crate::{
     access::{Caller, Scope},
     error::{Error, Result},
-    feature::{AgeLimit, CellStatus, Duration, GroupId, PackedRow, Timestamp, entity, row::RowPacker},
+    feature::{AgeLimit, CellStatus, Duration, PackedRow, RowId, Timestamp, entity, row::RowPacker},
     registry::{FeatureList, Plan, PlanEntityType},
     store::{AsOf, EntityRows, GroupRead, KnownAt, LatestRead, NO_ROW, Picks, RowRef, Snapshot, StoredRow},
 };
@@ -224,7 +224,7 @@ impl History<'_> {
         for in_row in places.chunk_by(|a, b| a / width == b / width) {
             let row = in_row[0] / width;
             let key = keys.binary_search(&row).expect("every place's key was asked for");
-            let mut past: Vec<(GroupId, Option<StoredRow>)> = in_row
+            let mut past: Vec<(RowId, Option<StoredRow>)> = in_row
                 .iter()
                 .map(|place| {
                     let group = place % width;

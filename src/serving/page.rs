@@ -107,7 +107,7 @@ mod tests {
             expires_at: None,
             revoked_at: None,
         };
-        Caller::new(TenantId(1), "default".into(), Arc::new(key))
+        Caller::new(TenantId::from_stored(1), "default".into(), Arc::new(key))
     }
 
     #[test]

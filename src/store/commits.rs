@@ -1,7 +1,7 @@
 //! Rows written: one transaction, one `created`, and a receipt that says what was new.
 
 use super::Result;
-use crate::feature::{Column, GroupSchema, TenantId, Timestamp};
+use crate::feature::{Column, RowSchema, TenantId, Timestamp};
 use arrow::{
     array::StringArray,
     buffer::{BooleanBuffer, ScalarBuffer},
@@ -36,7 +36,7 @@ pub struct Commit {
 /// Rows of one group, as columns. All parts are of one length.
 #[derive(Clone, Debug)]
 pub struct RowBatch {
-    pub group: Arc<GroupSchema>,
+    pub group: Arc<RowSchema>,
     /// Storage keys (`feature::entity`), never null.
     pub keys: StringArray,
     /// UTC microseconds.

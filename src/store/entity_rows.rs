@@ -6,11 +6,11 @@
 //! ```
 
 use super::StoredRow;
-use crate::feature::{GroupId, PackedRow, Timestamp};
+use crate::feature::{PackedRow, RowId, Timestamp};
 use std::{cmp::Ordering, fmt, sync::Arc};
 
 const COUNTS_BYTES: usize = 8;
-const HEAD_BYTES: usize = 36;
+const HEAD_BYTES: usize = 40;
 
 /// What is known of one entity: for each of some groups its newest row, or that there is none. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct RowRef<'a> {
 
 impl EntityRows {
     /// `rows` ascends by group.
-    pub fn new<'a>(key: &str, rows: impl IntoIterator<Item = (GroupId, Option<RowRef<'a>>)>) -> Self {
-        let rows: Vec<(GroupId, Option<RowRef<'a>>)> = rows.into_iter().collect();
+    pub fn new<'a>(key: &str, rows: impl IntoIterator<Item = (RowId, Option<RowRef<'a>>)>) -> Self {
+        let rows: Vec<(RowId, Option<RowRef<'a>>)> = rows.into_iter().collect();
         debug_assert!(rows.is_sorted_by(|a, b| a.0 < b.0));
         let heads = COUNTS_BYTES + rows.len() * HEAD_BYTES + key.len();
         let values: usize = rows.iter().filter_map(|(_, row)| Some((*row)?.values.len())).sum();
@@ -39,7 +39,8 @@ impl EntityRows {
         let mut offset = heads;
         for (group, row) in &rows {
             let (at, len) = row.map_or((0, 0), |row| (offset, row.values.len()));
-            for word in [group.0, at as u32, len as u32] {
+            bytes.extend_from_slice(&group.get().to_le_bytes());
+            for word in [at as u32, len as u32] {
                 bytes.extend_from_slice(&word.to_le_bytes());
             }
             let (event, created, sequence) = row.map_or((0, 0, 0), |row| row.order_bits());
@@ -62,18 +63,18 @@ impl EntityRows {
     /// The newest row in a group; None = there is none, or the group is not known here. `hint` is where the group may
     /// well stand among the groups.
     #[inline]
-    pub fn row(&self, group: GroupId, hint: usize) -> Option<RowRef<'_>> {
+    pub fn row(&self, group: RowId, hint: usize) -> Option<RowRef<'_>> {
         self.row_at(self.position(group, hint)?)
     }
 
     /// Whether a group is known, with a row or without.
     #[inline]
-    pub fn knows(&self, group: GroupId, hint: usize) -> bool {
+    pub fn knows(&self, group: RowId, hint: usize) -> bool {
         self.position(group, hint).is_some()
     }
 
     /// All groups with what is known of them, ascending.
-    pub fn iter(&self) -> impl Iterator<Item = (GroupId, Option<RowRef<'_>>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (RowId, Option<RowRef<'_>>)> {
         (0..self.groups()).map(|at| (self.group(at), self.row_at(at)))
     }
 
@@ -81,7 +82,7 @@ impl EntityRows {
     pub fn overlaid<'a>(
         &'a self,
         key: &str,
-        newer: impl IntoIterator<Item = (GroupId, Option<RowRef<'a>>)>,
+        newer: impl IntoIterator<Item = (RowId, Option<RowRef<'a>>)>,
     ) -> Self {
         let mut rows: Vec<_> = newer.into_iter().chain(self.iter()).collect();
         // Stable: of two that speak of one group the newer stands first, and stays.
@@ -99,12 +100,12 @@ impl EntityRows {
         self.word(0) as usize
     }
 
-    fn group(&self, at: usize) -> GroupId {
-        GroupId(self.word(COUNTS_BYTES + at * HEAD_BYTES))
+    fn group(&self, at: usize) -> RowId {
+        RowId::from_stored(self.long(COUNTS_BYTES + at * HEAD_BYTES))
     }
 
     #[inline]
-    fn position(&self, group: GroupId, hint: usize) -> Option<usize> {
+    fn position(&self, group: RowId, hint: usize) -> Option<usize> {
         let groups = self.groups();
         if hint < groups && self.group(hint) == group {
             return Some(hint);
@@ -124,11 +125,11 @@ impl EntityRows {
     #[inline]
     fn row_at(&self, at: usize) -> Option<RowRef<'_>> {
         let head = COUNTS_BYTES + at * HEAD_BYTES;
-        let (offset, len) = (self.word(head + 4) as usize, self.word(head + 8) as usize);
+        let (offset, len) = (self.word(head + 8) as usize, self.word(head + 12) as usize);
         (offset > 0).then(|| RowRef {
-            event_timestamp: Timestamp::from_stored(self.long(head + 12) as i64),
-            created: Timestamp::from_stored(self.long(head + 20) as i64),
-            sequence: self.long(head + 28),
+            event_timestamp: Timestamp::from_stored(self.long(head + 16) as i64),
+            created: Timestamp::from_stored(self.long(head + 24) as i64),
+            sequence: self.long(head + 32),
             values: &self.0[offset..offset + len],
         })
     }
@@ -187,14 +188,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    type Model = BTreeMap<u32, Option<(i64, u64, Vec<u8>)>>;
+    type Model = BTreeMap<u64, Option<(i64, u64, Vec<u8>)>>;
 
     fn model() -> impl Strategy<Value = Model> {
         let row = (any::<i64>(), any::<u64>(), prop::collection::vec(any::<u8>(), 0..20));
-        prop::collection::btree_map(0..12u32, prop::option::of(row), 0..8)
+        prop::collection::btree_map(0..12u64, prop::option::of(row), 0..8)
     }
 
-    fn rows(model: &Model) -> impl Iterator<Item = (GroupId, Option<RowRef<'_>>)> {
+    fn rows(model: &Model) -> impl Iterator<Item = (RowId, Option<RowRef<'_>>)> {
         model.iter().map(|(group, row)| {
             let row = row.as_ref().map(|(event, sequence, values)| RowRef {
                 event_timestamp: Timestamp::from_stored(*event),
@@ -202,7 +203,7 @@ mod tests {
                 sequence: *sequence,
                 values,
             });
-            (GroupId(*group), row)
+            (RowId::from_stored(*group), row)
         })
     }
 
@@ -217,9 +218,9 @@ mod tests {
             both.extend(second);
             prop_assert_eq!(merged.key(), key.as_bytes());
             for group in 0..12 {
-                let expected = rows(&both).find(|(id, _)| id.0 == group);
-                prop_assert_eq!(merged.knows(GroupId(group), hint), expected.is_some());
-                prop_assert_eq!(merged.row(GroupId(group), hint), expected.and_then(|(_, row)| row));
+                let expected = rows(&both).find(|(id, _)| id.get() == group);
+                prop_assert_eq!(merged.knows(RowId::from_stored(group), hint), expected.is_some());
+                prop_assert_eq!(merged.row(RowId::from_stored(group), hint), expected.and_then(|(_, row)| row));
             }
         }
     }

@@ -12,7 +12,7 @@
 use super::{Result, StoreError};
 pub use crate::event::Payload;
 use crate::{
-    feature::{GroupId, GroupSchema, TenantId, Timestamp},
+    feature::{RowId, RowSchema, TenantId, Timestamp},
     window::{Ledger, MissedWindows, WindowRows},
 };
 use async_trait::async_trait;
@@ -182,7 +182,7 @@ pub enum Purpose {
     /// The one that counts every event once.
     Live,
     /// A pass over the retained log for groups that were registered later, named by the first of them.
-    Backfill(GroupId),
+    Backfill(RowId),
 }
 
 /// A reader taken over.
@@ -213,7 +213,7 @@ pub struct ReaderState {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReaderSummary {
     /// The groups that it counts for, with their tenants.
-    pub groups: Vec<(TenantId, GroupId)>,
+    pub groups: Vec<(TenantId, RowId)>,
     /// The end of the first live window, of the first group of a backfill.
     pub joins_at: Option<Timestamp>,
     pub ledger: Ledger,
@@ -273,7 +273,7 @@ pub enum Created {
 /// Rows of one group, never judged by what is there already.
 #[derive(Debug)]
 pub struct StreamRows {
-    pub group: Arc<GroupSchema>,
+    pub group: Arc<RowSchema>,
     pub rows: WindowRows,
 }
 

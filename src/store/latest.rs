@@ -1,7 +1,7 @@
 //! The newest rows of entities: what an online answer is made of.
 
 use super::{EntityRows, Result};
-use crate::feature::{EntityTypeId, GroupSchema};
+use crate::feature::{EntityTypeId, RowSchema};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub trait LatestReads: Send + Sync + 'static {
 pub struct LatestRead<'a> {
     /// All groups are of this entity type.
     pub entity_type: EntityTypeId,
-    pub groups: &'a [Arc<GroupSchema>],
+    pub groups: &'a [Arc<RowSchema>],
     /// Storage keys.
     pub keys: &'a [&'a str],
 }

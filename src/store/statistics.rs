@@ -153,13 +153,13 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::{EntityTypeId, GroupId, GroupSchema};
+    use crate::feature::{EntityTypeId, RowId, RowSchema};
     use std::sync::Arc;
 
     fn tally(from: i64, to: i64) -> Tally {
-        let group = Arc::new(GroupSchema {
-            id: GroupId(1),
-            entity_type: EntityTypeId(1),
+        let group = Arc::new(RowSchema {
+            id: RowId::from_stored(1),
+            entity_type: EntityTypeId::from_stored(1),
             windowed: false,
             columns: vec![],
         });

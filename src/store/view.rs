@@ -4,7 +4,7 @@ use super::{
     Result, StoredRow,
     statistics::{ColumnStatistics, StatisticsQuery},
 };
-use crate::feature::{Column, GroupSchema, Timestamp};
+use crate::feature::{Column, RowSchema, Timestamp};
 use arrow::{array::StringArray, buffer::ScalarBuffer};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[async_trait]
 pub trait Views: Send + Sync + 'static {
     /// One view for a whole call: everything visible now, and nothing that comes later.
-    async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>>;
+    async fn snapshot(&self, groups: &[Arc<RowSchema>]) -> Result<Arc<dyn Snapshot>>;
 }
 
 /// A consistent view of the rows of some groups.
@@ -56,7 +56,7 @@ pub struct AsOf {
 /// Some columns of one group, by their positions in `group.columns`.
 #[derive(Clone, Debug)]
 pub struct GroupRead {
-    pub group: Arc<GroupSchema>,
+    pub group: Arc<RowSchema>,
     pub columns: Vec<u32>,
 }
 
@@ -86,7 +86,7 @@ pub const NO_ROW: i64 = i64::MIN;
 /// Which rows of one entity in one group to list.
 #[derive(Clone, Debug)]
 pub struct Scan {
-    pub group: Arc<GroupSchema>,
+    pub group: Arc<RowSchema>,
     pub key: String,
     /// Event timestamps, inclusive.
     pub from: Timestamp,

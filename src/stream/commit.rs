@@ -3,7 +3,7 @@
 use super::reader::Reader;
 use crate::{
     error::{Error, Result},
-    feature::{Column, GroupId, Timestamp},
+    feature::{Column, RowId, Timestamp},
     store::events::{
         Body, Created, DeadLetter, LateEvent, Payload, Place, Purpose, ReaderId, ReaderState, ReaderSummary,
         Record, StateSize, StreamCommit, StreamRows,
@@ -23,7 +23,7 @@ pub struct Pending {
     next_offset: u64,
     rows: u64,
     /// Groups with rows, and when the newest of them was learned.
-    groups: Vec<GroupId>,
+    groups: Vec<RowId>,
     created: Option<Timestamp>,
     opened: Vec<ReaderId>,
 }
@@ -113,7 +113,7 @@ impl Reader {
         let mut rows = Vec::new();
         for batch in self.aggregator.take_rows() {
             let schema = self.schemas.get(&batch.group).cloned().ok_or_else(|| {
-                Error::internal(format!("the group {} of windows is not registered any more", batch.group.0))
+                Error::internal(format!("the group {} of windows is not registered any more", batch.group))
             })?;
             let before = batch.event_timestamps.len();
             let batch = match bound {

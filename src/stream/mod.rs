@@ -131,7 +131,7 @@ impl Shared {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(Error::internal)?;
         let name = match id.purpose {
             Purpose::Live => format!("larder-windows-{}", id.partition),
-            Purpose::Backfill(group) => format!("larder-fill-{}-{}", id.partition, group.0),
+            Purpose::Backfill(group) => format!("larder-fill-{}-{}", id.partition, group),
         };
         let body = move || runtime.block_on(read_until_stopped(&shared, id));
         let thread = thread::Builder::new().name(name).spawn(body).map_err(Error::internal)?;

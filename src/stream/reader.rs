@@ -9,7 +9,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     event::{DecodedEvent, FieldValue, decode},
-    feature::{GroupId, GroupSchema, TenantId, Timestamp, WindowStart},
+    feature::{RowId, RowSchema, TenantId, Timestamp, WindowStart},
     registry::WindowedGroupsSeen,
     serving::streams::{ReaderStatus, RecordOutcome},
     store::events::{Body, Claim, Place, Purpose, ReaderId, ReaderState, Record, Save},
@@ -51,7 +51,7 @@ pub struct Reader {
     pub(super) opens: Vec<(ReaderState, Save)>,
     pub(super) pending: Option<Pending>,
     /// Schemas of the groups that rows may come for.
-    pub(super) schemas: HashMap<GroupId, Arc<GroupSchema>>,
+    pub(super) schemas: HashMap<RowId, Arc<RowSchema>>,
     pub(super) status: ReaderStatus,
     /// What is registered was looked at so far.
     registrations_seen: WindowedGroupsSeen,

@@ -1,7 +1,7 @@
 //! Which windows the registry asks for.
 
 use crate::{
-    feature::{GroupId, GroupSchema, TenantId, WindowStart},
+    feature::{RowId, RowSchema, TenantId, WindowStart},
     registry::RegistrySnapshot,
     window::{WindowFeature, WindowGroup},
 };
@@ -11,13 +11,13 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Wanted {
     pub group: WindowGroup,
-    pub schema: Arc<GroupSchema>,
+    pub schema: Arc<RowSchema>,
     pub start: WindowStart,
 }
 
 impl Wanted {
     /// A group of windowed features as the snapshot has it. Such a group is closed, so what is known of it never changes.
-    pub fn of(snapshot: &RegistrySnapshot, tenant: TenantId, id: GroupId) -> Option<Self> {
+    pub fn of(snapshot: &RegistrySnapshot, tenant: TenantId, id: RowId) -> Option<Self> {
         let catalogue = snapshot.catalogue(tenant);
         let entry = catalogue.group_by_id(id)?;
         let first = entry.features.first()?;

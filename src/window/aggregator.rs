@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    feature::{GroupId, TenantId, Timestamp},
+    feature::{RowId, TenantId, Timestamp},
 };
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::{collections::VecDeque, hash::BuildHasher};
@@ -88,7 +88,7 @@ impl Aggregator {
     /// The slide must divide the size, and functions must allow their dtypes (`Window::check`).
     pub fn register(&mut self, group: WindowGroup, span: Span) -> Result<()> {
         if self.group(group.id).is_some() {
-            return Err(Error::internal(format!("group {} is registered already", group.id.0)));
+            return Err(Error::internal(format!("group {} is registered already", group.id)));
         }
         if group.ratio() > MISSED_MAX {
             return Err(Error::internal(format!("a window has at most {MISSED_MAX} slides")));
@@ -224,13 +224,13 @@ impl Aggregator {
     }
 
     /// The end of a group's first window: where backfill ends. None = every window counts.
-    pub fn first_end(&self, group: GroupId) -> Option<Timestamp> {
+    pub fn first_end(&self, group: RowId) -> Option<Timestamp> {
         let group = self.group(group).filter(|group| group.first != NO_END)?;
         Some(Timestamp::from_stored(group.first * group.group.slide.micros()))
     }
 
     /// The end of the first window that is not a group's own any more, if it was registered with [`Span::Before`].
-    pub fn ends_before(&self, group: GroupId) -> Option<Timestamp> {
+    pub fn ends_before(&self, group: RowId) -> Option<Timestamp> {
         let group = self.group(group).filter(|group| group.before != ALL_ENDS)?;
         Some(Timestamp::from_stored(group.before * group.group.slide.micros()))
     }
@@ -244,7 +244,7 @@ impl Aggregator {
 
     /// For each column of a group: counted events that it could not take (no value, or one of another type), and cells
     /// that are null because their dtype cannot hold them.
-    pub fn columns(&self, group: GroupId) -> Vec<(u64, u64)> {
+    pub fn columns(&self, group: RowId) -> Vec<(u64, u64)> {
         let stores = self.stores();
         let found = stores.flat_map(|store| store.groups.iter().map(move |group| (store, group)));
         let Some((store, group)) = found.into_iter().find(|(_, state)| state.group.id == group) else {
@@ -373,7 +373,7 @@ impl Aggregator {
         populations.flat_map(|population| &mut population.stores).flat_map(|store| &mut store.groups)
     }
 
-    fn group(&self, id: GroupId) -> Option<&GroupState> {
+    fn group(&self, id: RowId) -> Option<&GroupState> {
         self.groups().find(|group| group.group.id == id)
     }
 }

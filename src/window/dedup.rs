@@ -7,7 +7,7 @@ use twox_hash::xxhash3_128;
 
 /// An event id of an entity as a hash of 128 bits; the tenant stands beside it, so that nobody can make up a duplicate
 /// of another tenant's event.
-pub type IdKey = (u32, u128);
+pub type IdKey = (u64, u128);
 
 /// Event ids of the last hour of log time, bounded.
 pub struct Ids {
@@ -83,5 +83,5 @@ pub fn key(event: &Event<'_>, event_id: &str) -> IdKey {
         hasher.write(&(text.len() as u32).to_le_bytes());
         hasher.write(text.as_bytes());
     }
-    (event.tenant.0, hasher.finish_128())
+    (event.tenant.get(), hasher.finish_128())
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     event::FieldValue,
-    feature::{Duration, GroupId, TenantId, Timestamp},
+    feature::{Duration, RowId, TenantId, Timestamp},
 };
 use serde::{Deserialize, Serialize};
 
@@ -73,7 +73,7 @@ pub struct Verdict<'a> {
 /// Closed windows of one group: their ends lie a slide apart, from `first` to `last`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissedWindows {
-    pub group: GroupId,
+    pub group: RowId,
     pub first: Timestamp,
     pub last: Timestamp,
     pub slide: Duration,

@@ -3,14 +3,14 @@
 use super::layout;
 use crate::{
     event::FieldValue,
-    feature::{Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction, definition::Feature},
+    feature::{Dtype, Duration, RowId, TenantId, Timestamp, WindowFunction, definition::Feature},
 };
 use serde::{Deserialize, Serialize};
 
 /// The windowed features of one registration over the same entity type, event type, size and slide.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WindowGroup {
-    pub id: GroupId,
+    pub id: RowId,
     pub tenant: TenantId,
     /// By name, as events give it.
     pub entity_type: String,

@@ -1,13 +1,13 @@
 //! What comes out: rows of groups, as columns.
 
-use crate::feature::{Cell, Column, ColumnBuilder, GroupId, TenantId};
+use crate::feature::{Cell, Column, ColumnBuilder, RowId, TenantId};
 use arrow::array::{StringArray, StringBuilder};
 
 /// Rows of one group in the order in which they were emitted. All parts are of one length.
 #[derive(Clone, Debug)]
 pub struct WindowRows {
     pub tenant: TenantId,
-    pub group: GroupId,
+    pub group: RowId,
     /// Storage keys, never null.
     pub keys: StringArray,
     /// Ends of the windows, in UTC microseconds.
@@ -63,7 +63,7 @@ impl RowsBuilder {
         self.columns[column].push(cell);
     }
 
-    pub fn take(&mut self, tenant: TenantId, group: GroupId) -> Option<WindowRows> {
+    pub fn take(&mut self, tenant: TenantId, group: RowId) -> Option<WindowRows> {
         (self.len() > 0).then(|| WindowRows {
             tenant,
             group,

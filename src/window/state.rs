@@ -1,12 +1,12 @@
 //! State as bytes: what changed since the last save, and all of it from a sequence of such.
 //!
 //! ```text
-//!   [version = 1][header length: u32][header: msgpack]
+//!   [version = 2][header length: u32][header: msgpack]
 //!   for each store     [entities: u32] of [number: u32][key][panes: u32] of [pane: i64][marks: u8][missed: u16][events: u64][accumulators]
-//!   event ids          [count: u32] of [log time: i64][tenant: u32][hash: u128]
+//!   event ids          [count: u32] of [log time: i64][tenant: u64][hash: u128]
 //! ```
 //!
-//! Integers are little-endian; keys and accumulators begin with their length (u32). The header is always whole: clocks,
+//! Version 1, in which tenants had 32 bits, is read too. Integers are little-endian; keys and accumulators begin with their length (u32). The header is always whole: clocks,
 //! registrations, ledger. A pane stands in the delta whole: the newest one counts, and what is over by the newest header
 //! is left out, so deltas may be dropped once nothing in them is needed ([`Aggregator::needs`]).
 
@@ -26,7 +26,9 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Tenants beside event ids had 32 bits.
+const VERSION_NARROW: u8 = 1;
 
 #[derive(Serialize, Deserialize)]
 struct Header {
@@ -89,10 +91,10 @@ impl Aggregator {
     pub fn load<B: AsRef<[u8]>>(saves: &[B], options: Options) -> Result<Self> {
         let Some(newest) = saves.last() else { return Ok(Self::new(options)) };
         let mut aggregator = Self::new(options);
-        aggregator.restore_header(open(newest.as_ref())?.0)?;
+        aggregator.restore_header(open(newest.as_ref())?.1)?;
         for save in saves {
-            let (header, rest) = open(save.as_ref())?;
-            aggregator.restore_delta(&header, Reader(rest))?;
+            let (version, header, rest) = open(save.as_ref())?;
+            aggregator.restore_delta(version, &header, Reader(rest))?;
         }
         aggregator.restored();
         Ok(aggregator)
@@ -106,7 +108,7 @@ impl Aggregator {
 
     /// Whether a save but the newest one still holds anything that counts.
     pub fn needs(&self, save: &[u8]) -> Result<bool> {
-        let header = open(save)?.0;
+        let header = open(save)?.1;
         let ids = header.newest_id > self.log_time.saturating_sub(self.options.ids_for.micros());
         let panes = |(source, own): (&SourceHeader, &super::source::Source)| {
             let populations = source.populations.iter().zip(&own.populations);
@@ -198,7 +200,7 @@ impl Aggregator {
         Ok(())
     }
 
-    fn restore_delta(&mut self, header: &Header, mut reader: Reader<'_>) -> Result<()> {
+    fn restore_delta(&mut self, version: u8, header: &Header, mut reader: Reader<'_>) -> Result<()> {
         for (source, saved) in header.sources.iter().enumerate() {
             for (population, saved) in saved.populations.iter().enumerate() {
                 let own = self.sources.get_mut(source).and_then(|own| own.populations.get_mut(population));
@@ -212,7 +214,8 @@ impl Aggregator {
         let mut ids = Vec::new();
         for _ in 0..reader.u32()? {
             let at = reader.i64()?;
-            let key = (reader.u32()?, u128::from_le_bytes(reader.array()?));
+            let tenant = if version == VERSION_NARROW { reader.u32()?.into() } else { reader.u64()? };
+            let key = (tenant, u128::from_le_bytes(reader.array()?));
             if at > oldest {
                 ids.push((at, key));
             }
@@ -387,16 +390,17 @@ fn decode(layout: &Layout, words: &mut [u64], side: &mut Side, mut reader: Reade
     if reader.0.is_empty() { Ok(()) } else { Err(damaged()) }
 }
 
-fn open(save: &[u8]) -> Result<(Header, &[u8])> {
+/// A save's version, its header, and the rest.
+fn open(save: &[u8]) -> Result<(u8, Header, &[u8])> {
     let (version, rest) = save.split_first().ok_or_else(damaged)?;
-    if *version != VERSION {
+    if ![VERSION_NARROW, VERSION].contains(version) {
         return Err(Error::internal(format!(
             "the state of windows has format {version}; this version reads {VERSION}"
         )));
     }
     let mut reader = Reader(rest);
     let header = rmp_serde::from_slice(reader.bytes()?).map_err(|_| damaged())?;
-    Ok((header, reader.0))
+    Ok((*version, header, reader.0))
 }
 
 fn damaged() -> Error {

@@ -8,7 +8,7 @@ use super::{
     statistics,
 };
 use larder::{
-    feature::{Cell, Dtype, Duration, Element, GroupSchema, List, Timestamp, Value, entity::encode_key},
+    feature::{Cell, Dtype, Duration, Element, List, RowSchema, Timestamp, Value, entity::encode_key},
     store::{
         AsOf, Commits, Committed, GroupRead, KnownAt, LatestRead, LatestReads, NO_ROW, RowRef, Scan,
         Snapshot, Views,
@@ -117,14 +117,14 @@ pub fn run<B: Backend>(kind: Kind) {
 }
 
 /// A view that stays open, what it must show, and of which groups.
-type Held = (Arc<dyn Snapshot>, Model, Vec<Arc<GroupSchema>>);
+type Held = (Arc<dyn Snapshot>, Model, Vec<Arc<RowSchema>>);
 
 struct Run<B: Backend> {
     backend: B,
     kind: Kind,
     time: TestTime,
     keys: Vec<String>,
-    groups: Vec<Arc<GroupSchema>>,
+    groups: Vec<Arc<RowSchema>>,
     model: Model,
     held: Vec<Held>,
     settled: i64,
@@ -140,7 +140,7 @@ impl<B: Backend> Run<B> {
             kind,
             time,
             keys: keys(),
-            groups: (0..GROUPS).map(|at| group(at as u32 + 1, &dtypes()[4 * at..4 * at + 3])).collect(),
+            groups: (0..GROUPS).map(|at| group(at as u64 + 1, &dtypes()[4 * at..4 * at + 3])).collect(),
             model: Model::default(),
             held: Vec::new(),
             settled: i64::MIN,
@@ -174,7 +174,7 @@ impl<B: Backend> Run<B> {
             Step::Time(by) => self.time.set(self.time.get() + by),
             Step::Disturb(how) => self.backend.disturb(*how).await,
             Step::Grow(group, dtype) => {
-                let mut schema = GroupSchema::clone(&self.groups[*group]);
+                let mut schema = RowSchema::clone(&self.groups[*group]);
                 if schema.columns.len() < 15 {
                     let name = format!("c{}@1", schema.columns.len());
                     let dtype = dtypes()[*dtype];
@@ -267,7 +267,7 @@ impl<B: Backend> Run<B> {
         &self,
         snapshot: &dyn Snapshot,
         model: &Model,
-        groups: &[Arc<GroupSchema>],
+        groups: &[Arc<RowSchema>],
         spine: &[(usize, i64)],
         moment: i64,
     ) {
@@ -338,7 +338,7 @@ impl<B: Backend> Run<B> {
     }
 }
 
-fn stored<'a>(group: &GroupSchema, key: &str, row: impl Into<RowRef<'a>>) -> ModelRow {
+fn stored<'a>(group: &RowSchema, key: &str, row: impl Into<RowRef<'a>>) -> ModelRow {
     let row = row.into();
     ModelRow {
         group: group.id,

@@ -8,7 +8,7 @@ use super::{
     streams::{LoggedRow, backfill, live, progress, scan, stream_rows},
 };
 use larder::{
-    feature::{Cell, Dtype, GroupSchema, TenantId, Timestamp, Value},
+    feature::{Cell, Dtype, RowSchema, TenantId, Timestamp, Value},
     store::{
         AsOf, GroupRead, KnownAt, LatestRead, LatestReads, NO_ROW, Snapshot, StoreError, Views,
         events::{Created, EventLog, NewRecord, Payload, Record, StreamCommit, StreamStore, partition_of},
@@ -82,12 +82,12 @@ struct Reader {
 }
 
 /// What was stated: the groups, the moment, and all rows then.
-type Stated = (Vec<Arc<GroupSchema>>, i64, Model);
+type Stated = (Vec<Arc<RowSchema>>, i64, Model);
 
 struct Run<B: Backend> {
     backend: B,
     time: TestTime,
-    groups: Vec<Arc<GroupSchema>>,
+    groups: Vec<Arc<RowSchema>>,
     readers: Vec<Reader>,
     backfill_epoch: u64,
     model: Model,
@@ -110,8 +110,8 @@ impl<B: Backend> Run<B> {
             readers.push(Reader { epoch, next: 0 });
         }
         let backfill_epoch = backend.store().claim(backfill(0, 9)).await.unwrap().epoch;
-        let mut groups: Vec<_> = (0..GROUPS as u32).map(|at| windowed_group(at + 1)).collect();
-        groups[DIRECT] = group(DIRECT as u32 + 1, &[Dtype::Int64]);
+        let mut groups: Vec<_> = (0..GROUPS as u64).map(|at| windowed_group(at + 1)).collect();
+        groups[DIRECT] = group(DIRECT as u64 + 1, &[Dtype::Int64]);
         let mut run = Run {
             backend,
             time,
@@ -144,7 +144,7 @@ impl<B: Backend> Run<B> {
         match step {
             Step::Append(events) => {
                 let record = |event: &u8| NewRecord {
-                    tenant: TenantId(1),
+                    tenant: TenantId::from_stored(1),
                     key: vec![*event].into(),
                     event_timestamp: Timestamp::from_stored(0),
                     payload: Payload::Json("{}".into()),
@@ -294,7 +294,7 @@ impl<B: Backend> Run<B> {
     }
 }
 
-fn model_row(group: &GroupSchema, row: &LoggedRow) -> ModelRow {
+fn model_row(group: &RowSchema, row: &LoggedRow) -> ModelRow {
     ModelRow {
         group: group.id,
         key: row.0.clone(),
@@ -306,7 +306,7 @@ fn model_row(group: &GroupSchema, row: &LoggedRow) -> ModelRow {
 }
 
 /// A snapshot shows what the model holds, or what it held when everything up to a moment was known.
-async fn check(snapshot: &dyn Snapshot, groups: &[Arc<GroupSchema>], model: &Model, known_at: Option<i64>) {
+async fn check(snapshot: &dyn Snapshot, groups: &[Arc<RowSchema>], model: &Model, known_at: Option<i64>) {
     let spine: Vec<(&str, i64)> = KEYS.iter().flat_map(|key| [3, 11, 30].map(|time| (*key, time))).collect();
     let keys: Vec<&str> = spine.iter().map(|(key, _)| *key).collect();
     let query = AsOf {

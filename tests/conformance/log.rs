@@ -34,7 +34,7 @@ enum Step {
 
 #[derive(Clone, Debug)]
 struct RandomRecord {
-    tenant: u32,
+    tenant: u64,
     key: u8,
     event: i64,
     bytes: usize,
@@ -51,7 +51,7 @@ struct ModelRecord {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     // Some records are larger than a blob of several.
     let bytes = prop_oneof![20 => 0..200usize, 2 => 10_000..30_000usize, 1 => Just(200_000)];
-    let record = (0..3u32, 0..9u8, 0..100i64, bytes, any::<bool>())
+    let record = (0..3u64, 0..9u8, 0..100i64, bytes, any::<bool>())
         .prop_map(|(tenant, key, event, bytes, proto)| RandomRecord { tenant, key, event, bytes, proto });
     let bytes_max = prop_oneof![Just(0usize), 1..400usize, Just(1 << 20)];
     let step = prop_oneof![
@@ -153,7 +153,7 @@ impl<B: Backend> Run<B> {
                 payload.resize(record.bytes, record.key);
                 let payload = Bytes::from(payload);
                 NewRecord {
-                    tenant: TenantId(record.tenant),
+                    tenant: TenantId::from_stored(record.tenant),
                     key: vec![record.key].into(),
                     event_timestamp: Timestamp::from_stored(record.event),
                     payload: if record.proto { Payload::Proto(payload) } else { Payload::Json(payload) },
@@ -242,7 +242,7 @@ impl<B: Backend> Run<B> {
 
 fn record(key: &str, event: i64, payload: String) -> NewRecord {
     NewRecord {
-        tenant: TenantId(1),
+        tenant: TenantId::from_stored(1),
         key: key.to_owned().into(),
         event_timestamp: Timestamp::from_stored(event),
         payload: Payload::Json(payload.into()),

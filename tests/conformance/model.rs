@@ -1,11 +1,11 @@
 //! The rules by brute force: a list of rows, searched from end to end.
 
-use larder::feature::{Cell, GroupId};
+use larder::feature::{Cell, RowId};
 
 /// A row as it was stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelRow {
-    pub group: GroupId,
+    pub group: RowId,
     pub key: String,
     pub event: i64,
     pub created: i64,
@@ -35,11 +35,7 @@ pub enum Known {
 }
 
 impl Model {
-    fn of<'a, 'k>(
-        &'a self,
-        group: GroupId,
-        key: &'k str,
-    ) -> impl Iterator<Item = &'a ModelRow> + use<'a, 'k> {
+    fn of<'a, 'k>(&'a self, group: RowId, key: &'k str) -> impl Iterator<Item = &'a ModelRow> + use<'a, 'k> {
         self.rows.iter().filter(move |row| row.group == group && row.key == key)
     }
 
@@ -53,14 +49,14 @@ impl Model {
         false
     }
 
-    pub fn latest<'a>(&'a self, group: GroupId, key: &str) -> Option<&'a ModelRow> {
+    pub fn latest<'a>(&'a self, group: RowId, key: &str) -> Option<&'a ModelRow> {
         self.of(group, key).max_by_key(|row| row.order())
     }
 
     /// Rows that retention leaves: those since the bound, and the newest one before it.
     fn kept<'a, 'k>(
         &'a self,
-        group: GroupId,
+        group: RowId,
         key: &'k str,
     ) -> impl Iterator<Item = &'a ModelRow> + use<'a, 'k> {
         let bound = self.bound.unwrap_or(i64::MIN);
@@ -68,7 +64,7 @@ impl Model {
         self.of(group, key).filter(move |row| row.event >= bound).chain(base)
     }
 
-    pub fn as_of<'a>(&'a self, group: GroupId, key: &str, time: i64, known: Known) -> Option<&'a ModelRow> {
+    pub fn as_of<'a>(&'a self, group: RowId, key: &str, time: i64, known: Known) -> Option<&'a ModelRow> {
         let known_at = match known {
             Known::All => i64::MAX,
             Known::At(moment) => moment,
@@ -79,7 +75,7 @@ impl Model {
             .max_by_key(|row| row.order())
     }
 
-    pub fn scan<'a>(&'a self, group: GroupId, key: &str, from: i64, to: i64) -> Vec<&'a ModelRow> {
+    pub fn scan<'a>(&'a self, group: RowId, key: &str, from: i64, to: i64) -> Vec<&'a ModelRow> {
         let mut rows: Vec<&'a ModelRow> =
             self.kept(group, key).filter(|row| row.event >= from && row.event < to).collect();
         rows.sort_by_key(|row| row.order());

@@ -27,8 +27,8 @@ pub async fn idempotency<B: Backend>() {
     time.set(1_000);
     let mut backend = B::start(time.clone(), None).await;
     let schema = group(1, &[Dtype::Int64]);
-    let keyed = |tenant: u32, fingerprint: u8, value: i64| Commit {
-        tenant: TenantId(tenant),
+    let keyed = |tenant: u64, fingerprint: u8, value: i64| Commit {
+        tenant: TenantId::from_stored(tenant),
         idempotency: Some(Idempotency {
             key: "once".into(),
             fingerprint: [fingerprint; 32],

@@ -13,13 +13,13 @@ use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::collections::BTreeMap;
 
 /// Tenants of the random runs.
-const TENANTS: u32 = 3;
+const TENANTS: u64 = 3;
 
 #[derive(Clone, Debug)]
 enum Step {
     /// A change of a tenant, decided at one of its revisions: how many changes ago.
     Change {
-        tenant: u32,
+        tenant: u64,
         behind: usize,
         records: Vec<Body>,
     },
@@ -50,7 +50,7 @@ impl Body {
                 expires_at: None,
                 revoked_at: None,
             }),
-            Body::EntityType(id, name) => entity_type(u32::from(*id), &format!("name_{name}")),
+            Body::EntityType(id, name) => entity_type(u64::from(*id), &format!("name_{name}")),
             Body::Set(version, at) => RecordBody::FeatureSet(FeatureSet {
                 name: "fraud".into(),
                 version: u32::from(*version),
@@ -61,7 +61,7 @@ impl Body {
     }
 
     /// What names the record; whether it is of all tenants.
-    fn identity(&self, tenant: u32) -> String {
+    fn identity(&self, tenant: u64) -> String {
         match self {
             Body::Name(name) => format!("name {name}"),
             Body::Key(id, _) => format!("key {tenant} {id}"),
@@ -71,9 +71,9 @@ impl Body {
     }
 }
 
-fn entity_type(id: u32, name: &str) -> RecordBody {
+fn entity_type(id: u64, name: &str) -> RecordBody {
     RecordBody::EntityType(EntityType {
-        id: EntityTypeId(id),
+        id: EntityTypeId::from_stored(id),
         name: name.to_owned(),
         keys: vec![name.to_owned()],
     })
@@ -110,9 +110,9 @@ struct Run<B: Backend> {
     /// In the order they were first put, with the number of the change that last put them.
     records: Vec<(String, RegistryRecord, usize)>,
     /// By tenant, oldest first, beginning with [`Revision::NONE`].
-    revisions: BTreeMap<u32, Vec<Revision>>,
+    revisions: BTreeMap<u64, Vec<Revision>>,
     /// The head after each change, and whose it was, beginning with [`Revision::NONE`].
-    heads: Vec<(Revision, u32)>,
+    heads: Vec<(Revision, u64)>,
 }
 
 impl<B: Backend> Run<B> {
@@ -136,16 +136,16 @@ impl<B: Backend> Run<B> {
         }
     }
 
-    async fn change(&mut self, tenant: u32, behind: usize, records: &[Body]) {
+    async fn change(&mut self, tenant: u64, behind: usize, records: &[Body]) {
         let revisions = &self.revisions[&tenant];
         let expected = revisions[revisions.len().saturating_sub(behind + 1)];
         let is_taken = |body: &Body| {
             let identity = body.identity(tenant);
-            self.records.iter().any(|(known, record, _)| *known == identity && record.tenant.0 != tenant)
+            self.records.iter().any(|(known, record, _)| *known == identity && record.tenant.get() != tenant)
         };
         let is_refused = Some(&expected) != revisions.last() || records.iter().any(is_taken);
         let bodies = records.iter().map(Body::record).collect();
-        let changed = self.backend.store().change(TenantId(tenant), expected, bodies).await;
+        let changed = self.backend.store().change(TenantId::from_stored(tenant), expected, bodies).await;
         let head = *self.backend.store().head().borrow();
         if is_refused {
             assert!(matches!(changed, Err(StoreError::Conflict { .. })), "{changed:?}");
@@ -160,7 +160,7 @@ impl<B: Backend> Run<B> {
         self.heads.push((head, tenant));
         for body in records {
             let (identity, changed_at) = (body.identity(tenant), self.heads.len() - 1);
-            let record = RegistryRecord { tenant: TenantId(tenant), body: body.record() };
+            let record = RegistryRecord { tenant: TenantId::from_stored(tenant), body: body.record() };
             match self.records.iter_mut().find(|(known, ..)| *known == identity) {
                 Some(known) => (known.1, known.2) = (record, changed_at),
                 None => self.records.push((identity, record, changed_at)),
@@ -176,14 +176,15 @@ impl<B: Backend> Run<B> {
         assert_eq!(*store.head().borrow(), page.head);
         let newer = self.records.iter().filter(|(.., changed_at)| *changed_at > at);
         assert_eq!(page.records, newer.map(|(_, record, _)| record.clone()).collect::<Vec<_>>());
-        let mut tenants: Vec<u32> = self.heads[at + 1..].iter().map(|(_, tenant)| *tenant).collect();
+        let mut tenants: Vec<u64> = self.heads[at + 1..].iter().map(|(_, tenant)| *tenant).collect();
         tenants.sort_unstable();
         tenants.dedup();
-        let revision = |tenant: u32| *self.revisions[&tenant].last().unwrap();
-        let expected: Vec<_> = tenants.iter().map(|tenant| (TenantId(*tenant), revision(*tenant))).collect();
+        let revision = |tenant: u64| *self.revisions[&tenant].last().unwrap();
+        let expected: Vec<_> =
+            tenants.iter().map(|tenant| (TenantId::from_stored(*tenant), revision(*tenant))).collect();
         assert_eq!(page.tenants, expected);
         for tenant in 1..=TENANTS {
-            assert_eq!(store.tenant_at(TenantId(tenant)).await.unwrap(), revision(tenant));
+            assert_eq!(store.tenant_at(TenantId::from_stored(tenant)).await.unwrap(), revision(tenant));
         }
     }
 }
@@ -200,7 +201,7 @@ pub async fn a_lost_history_is_seen<B: Backend>() {
     let (kept, lost) = (B::start(TestTime::default(), None).await, B::start(TestTime::default(), None).await);
     for backend in [&kept, &lost] {
         let name = vec![RecordBody::Tenant("one".into())];
-        backend.store().change(TenantId(1), Revision::NONE, name).await.unwrap();
+        backend.store().change(TenantId::from_stored(1), Revision::NONE, name).await.unwrap();
     }
     let mut head = *lost.store().head().borrow();
     assert_eq!(head.number(), kept.store().head().borrow().number());
@@ -208,8 +209,8 @@ pub async fn a_lost_history_is_seen<B: Backend>() {
     for _ in 0..2 {
         let changes = kept.store().changes_since(head).await.unwrap();
         assert!(matches!(changes, RegistryChanges::HistoryLost));
-        let revision = lost.store().tenant_at(TenantId(1)).await.unwrap();
-        lost.store().change(TenantId(1), revision, vec![entity_type(1, "user")]).await.unwrap();
+        let revision = lost.store().tenant_at(TenantId::from_stored(1)).await.unwrap();
+        lost.store().change(TenantId::from_stored(1), revision, vec![entity_type(1, "user")]).await.unwrap();
         head = *lost.store().head().borrow();
     }
 }
@@ -221,10 +222,10 @@ pub async fn tenants_do_not_wait_for_each_other<B: Backend>() {
     let mut heard = store.head();
     for round in 0..20 {
         let changes = (1..=4).map(|tenant| async move {
-            let expected = store.tenant_at(TenantId(tenant)).await.unwrap();
-            let rivals = (0..3u32).map(|rival| {
+            let expected = store.tenant_at(TenantId::from_stored(tenant)).await.unwrap();
+            let rivals = (0..3).map(|rival| {
                 let record = entity_type(tenant * 10 + rival, &format!("of_{round}"));
-                store.change(TenantId(tenant), expected, vec![record])
+                store.change(TenantId::from_stored(tenant), expected, vec![record])
             });
             let made: Vec<_> = futures_util::future::join_all(rivals).await;
             let refused = |made: &&Result<_, _>| matches!(made, Err(StoreError::Conflict { .. }));

@@ -3,13 +3,13 @@
 use arrow::array::StringArray;
 use larder::{
     feature::{
-        Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema,
+        Cell, ColumnBuilder, Dtype, EntityTypeId, RowId, RowSchema, TenantId, definition::ColumnSchema,
     },
     store::{Commit, Committed, DurableStore, Receipt, RowBatch, RowRef},
 };
 use std::sync::Arc;
 
-pub const USER: EntityTypeId = EntityTypeId(1);
+pub const USER: EntityTypeId = EntityTypeId::from_stored(1);
 
 /// A row to write.
 #[derive(Clone, Debug)]
@@ -20,23 +20,23 @@ pub struct Row {
 }
 
 /// A group with these columns.
-pub fn group(id: u32, dtypes: &[Dtype]) -> Arc<GroupSchema> {
+pub fn group(id: u64, dtypes: &[Dtype]) -> Arc<RowSchema> {
     let columns = dtypes
         .iter()
         .enumerate()
         .map(|(at, dtype)| ColumnSchema { name: format!("c{at}@1"), dtype: *dtype })
         .collect();
-    Arc::new(GroupSchema { id: GroupId(id), entity_type: USER, windowed: false, columns })
+    Arc::new(RowSchema { id: RowId::from_stored(id), entity_type: USER, windowed: false, columns })
 }
 
 /// A group that readers of the event log write: one integer column.
-pub fn windowed_group(id: u32) -> Arc<GroupSchema> {
-    let GroupSchema { columns, .. } = GroupSchema::clone(&group(id, &[Dtype::Int64]));
-    Arc::new(GroupSchema { id: GroupId(id), entity_type: USER, windowed: true, columns })
+pub fn windowed_group(id: u64) -> Arc<RowSchema> {
+    let RowSchema { columns, .. } = RowSchema::clone(&group(id, &[Dtype::Int64]));
+    Arc::new(RowSchema { id: RowId::from_stored(id), entity_type: USER, windowed: true, columns })
 }
 
 /// The rows as columns; rows shorter than the group leave the rest out.
-pub fn batch(group: &Arc<GroupSchema>, rows: &[Row]) -> RowBatch {
+pub fn batch(group: &Arc<RowSchema>, rows: &[Row]) -> RowBatch {
     let columns = group.columns.iter().enumerate().map(|(at, column)| {
         let mut builder = ColumnBuilder::new(column.dtype, rows.len());
         rows.iter().for_each(|row| builder.push(row.cells.get(at).unwrap_or(&Cell::LeftOut)));
@@ -52,7 +52,7 @@ pub fn batch(group: &Arc<GroupSchema>, rows: &[Row]) -> RowBatch {
 }
 
 pub fn commit(batches: Vec<RowBatch>) -> Commit {
-    Commit { tenant: TenantId(1), batches, idempotency: None }
+    Commit { tenant: TenantId::from_stored(1), batches, idempotency: None }
 }
 
 /// Commits and returns the receipt.
@@ -64,7 +64,7 @@ pub async fn write(store: &dyn DurableStore, batches: Vec<RowBatch>) -> Receipt 
 }
 
 /// A stored row's cells, as many as the group has columns.
-pub fn cells<'a>(row: impl Into<RowRef<'a>>, group: &GroupSchema) -> Vec<Cell> {
+pub fn cells<'a>(row: impl Into<RowRef<'a>>, group: &RowSchema) -> Vec<Cell> {
     let row = row.into().packed();
     group.columns.iter().enumerate().map(|(at, column)| row.cell(at, column.dtype)).collect()
 }

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use larder::{
-    feature::{Cell, GroupSchema, Timestamp, Value},
+    feature::{Cell, RowSchema, Timestamp, Value},
     store::{
         GroupRead, Snapshot,
         statistics::{Numbers, Statistics, StatisticsQuery},
@@ -20,7 +20,7 @@ pub async fn check(
     snapshot: &dyn Snapshot,
     model: &Model,
     keys: &[String],
-    group: &Arc<GroupSchema>,
+    group: &Arc<RowSchema>,
     (from, to): (i64, i64),
 ) {
     let query = StatisticsQuery {
@@ -52,7 +52,7 @@ type Newest<'a> = (&'a str, i64, &'a Cell);
 fn newest_cells<'a>(
     model: &'a Model,
     keys: &'a [String],
-    group: &GroupSchema,
+    group: &RowSchema,
     column: usize,
     from: i64,
     to: i64,

@@ -5,7 +5,7 @@ use super::{
     rows::{USER, cells, windowed_group},
 };
 use larder::{
-    feature::{Cell, ColumnBuilder, Dtype, Duration, GroupId, GroupSchema, TenantId, Timestamp, Value},
+    feature::{Cell, ColumnBuilder, Dtype, Duration, RowId, RowSchema, TenantId, Timestamp, Value},
     store::{
         DurableStore, LatestRead, LatestReads, Scan, StoreError, Views,
         events::{
@@ -25,8 +25,8 @@ pub fn live(partition: u32) -> ReaderId {
     ReaderId { partition, purpose: Purpose::Live }
 }
 
-pub fn backfill(partition: u32, group: u32) -> ReaderId {
-    ReaderId { partition, purpose: Purpose::Backfill(GroupId(group)) }
+pub fn backfill(partition: u32, group: u64) -> ReaderId {
+    ReaderId { partition, purpose: Purpose::Backfill(RowId::from_stored(group)) }
 }
 
 /// Appends so many records to a partition: nobody reads further than the log goes.
@@ -34,7 +34,7 @@ async fn append(store: &impl EventLog, partition: u32, count: usize) {
     let mut keys = (0u8..).map(|key| vec![key]);
     let key = keys.find(|key| partition_of(key, store.partitions()) == partition).unwrap();
     let record = NewRecord {
-        tenant: TenantId(1),
+        tenant: TenantId::from_stored(1),
         key: key.into(),
         event_timestamp: Timestamp::from_stored(0),
         payload: Payload::Json("{}".into()),
@@ -46,7 +46,12 @@ async fn append(store: &impl EventLog, partition: u32, count: usize) {
 pub fn progress(reader: ReaderId, epoch: u64, next_offset: u64) -> StreamCommit {
     let ledger = Ledger { counted: next_offset, ..Ledger::default() };
     let state = StateSize { entities: 1, panes: 2, bytes: next_offset };
-    let summary = ReaderSummary { groups: vec![(TenantId(1), GroupId(1))], joins_at: None, ledger, state };
+    let summary = ReaderSummary {
+        groups: vec![(TenantId::from_stored(1), RowId::from_stored(1))],
+        joins_at: None,
+        ledger,
+        state,
+    };
     StreamCommit {
         epoch,
         state: ReaderState { next_offset, summary, ..ReaderState::new(reader) },
@@ -68,12 +73,12 @@ pub async fn commit_progress(store: &impl StreamStore, partition: u32, next_offs
 }
 
 /// Rows of a group with one integer column, as an aggregator emits them.
-pub fn stream_rows(group: &Arc<GroupSchema>, rows: &[LoggedRow]) -> StreamRows {
+pub fn stream_rows(group: &Arc<RowSchema>, rows: &[LoggedRow]) -> StreamRows {
     let mut values = ColumnBuilder::new(Dtype::Int64, rows.len());
     rows.iter().for_each(|row| values.push(&Cell::Value(Value::Int64(row.4))));
     StreamRows {
         rows: WindowRows {
-            tenant: TenantId(1),
+            tenant: TenantId::from_stored(1),
             group: group.id,
             keys: rows.iter().map(|row| Some(&row.0)).collect(),
             event_timestamps: rows.iter().map(|row| row.1).collect(),
@@ -86,7 +91,7 @@ pub fn stream_rows(group: &Arc<GroupSchema>, rows: &[LoggedRow]) -> StreamRows {
 }
 
 /// All rows of a key as they are stored.
-pub async fn scan(store: &impl DurableStore, group: &Arc<GroupSchema>, key: &str) -> Vec<LoggedRow> {
+pub async fn scan(store: &impl DurableStore, group: &Arc<RowSchema>, key: &str) -> Vec<LoggedRow> {
     let scan = Scan {
         group: group.clone(),
         key: key.into(),
@@ -104,9 +109,9 @@ pub async fn scan(store: &impl DurableStore, group: &Arc<GroupSchema>, key: &str
         .collect()
 }
 
-fn late(tenant: u32, partition: u32, offset: u64) -> LateEvent {
+fn late(tenant: u64, partition: u32, offset: u64) -> LateEvent {
     LateEvent {
-        tenant: TenantId(tenant),
+        tenant: TenantId::from_stored(tenant),
         place: Place { partition, offset },
         log_time: Timestamp::from_stored(offset as i64),
         entity_type: Some("user".into()),
@@ -116,7 +121,7 @@ fn late(tenant: u32, partition: u32, offset: u64) -> LateEvent {
         event_id: None,
         late: true,
         missed: vec![MissedWindows {
-            group: GroupId(1),
+            group: RowId::from_stored(1),
             first: Timestamp::from_stored(60),
             last: Timestamp::from_stored(180),
             slide: Duration::from_micros(60).unwrap(),
@@ -124,9 +129,9 @@ fn late(tenant: u32, partition: u32, offset: u64) -> LateEvent {
     }
 }
 
-fn dead(tenant: u32, partition: u32, offset: u64) -> DeadLetter {
+fn dead(tenant: u64, partition: u32, offset: u64) -> DeadLetter {
     DeadLetter {
-        tenant: TenantId(tenant),
+        tenant: TenantId::from_stored(tenant),
         place: Place { partition, offset },
         log_time: Timestamp::from_stored(offset as i64),
         reason: "no JSON".into(),
@@ -134,8 +139,14 @@ fn dead(tenant: u32, partition: u32, offset: u64) -> DeadLetter {
     }
 }
 
-fn side_query(tenant: u32, after: Option<Place>, limit: usize) -> SideQuery {
-    SideQuery { tenant: TenantId(tenant), after, limit, event_type: String::new(), entity_id: String::new() }
+fn side_query(tenant: u64, after: Option<Place>, limit: usize) -> SideQuery {
+    SideQuery {
+        tenant: TenantId::from_stored(tenant),
+        after,
+        limit,
+        event_type: String::new(),
+        entity_id: String::new(),
+    }
 }
 
 fn save(number: u64) -> Save {
@@ -315,7 +326,7 @@ pub async fn pages_of_side_tables<B: Backend>() {
                 .flat_map(|offset| [late(1, reader.partition, offset), late(2, reader.partition, offset)])
                 .collect();
             let dead = offsets.map(|offset| dead(1, reader.partition, offset)).collect();
-            expected.extend(late.iter().filter(|late| late.tenant.0 == 1).cloned());
+            expected.extend(late.iter().filter(|late| late.tenant.get() == 1).cloned());
             let commit = StreamCommit { late, dead, ..progress(reader, epoch, next) };
             backend.store().commit_stream(commit).await.unwrap();
         }

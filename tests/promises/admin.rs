@@ -7,7 +7,7 @@ use super::{
 use crate::support::TestApp;
 use larder::{
     access::Scope,
-    feature::{Duration, GroupId, TenantId, Timestamp},
+    feature::{Duration, RowId, TenantId, Timestamp},
     store::events::{
         Created, DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, ReaderSummary, StateSize,
         StreamCommit,
@@ -87,7 +87,7 @@ async fn backfills_are_shown_to_their_tenants_alone() {
     each(async |app, via| {
         let (own, other) = groups(app, via).await;
         for (number, groups) in [vec![own], vec![other], vec![other, own]].into_iter().enumerate() {
-            commit_backfill(app, 1_000_000 + number as u32, groups).await;
+            commit_backfill(app, 1_000_000 + number as u64, groups).await;
         }
         let answer = admin_list(app, via, app.key(), "backfills", &[]).await.unwrap();
         let shown = |joins_at: Json, ledger: Json| {
@@ -192,7 +192,7 @@ async fn late_and_dead_records_are_listed_in_pages_to_their_tenants_alone() {
 }
 
 /// A windowed group of the default tenant, and one of another.
-async fn groups(app: &TestApp, via: &mut Via) -> ((TenantId, GroupId), (TenantId, GroupId)) {
+async fn groups(app: &TestApp, via: &mut Via) -> ((TenantId, RowId), (TenantId, RowId)) {
     let request = json!({"features": [
         {"name": "spent", "entity_type": "user", "dtype": "float64",
          "window": {"event_type": "buy", "function": "sum", "size": "5m", "slide": "1m"}}]});
@@ -209,8 +209,8 @@ async fn groups(app: &TestApp, via: &mut Via) -> ((TenantId, GroupId), (TenantId
 }
 
 /// How far a backfill has come, as its reader would leave it.
-async fn commit_backfill(app: &TestApp, number: u32, groups: Vec<(TenantId, GroupId)>) {
-    let reader = ReaderId { partition: 0, purpose: Purpose::Backfill(GroupId(number)) };
+async fn commit_backfill(app: &TestApp, number: u64, groups: Vec<(TenantId, RowId)>) {
+    let reader = ReaderId { partition: 0, purpose: Purpose::Backfill(RowId::from_stored(number)) };
     let ledger = Ledger { counted: 3, ..Ledger::default() };
     let summary = ReaderSummary { groups, joins_at: Some(at(600)), ledger, state: StateSize::default() };
     let state = ReaderState { next_offset: 5, summary, done: true, ..ReaderState::new(reader) };
@@ -231,11 +231,11 @@ async fn commit_backfill(app: &TestApp, number: u32, groups: Vec<(TenantId, Grou
 }
 
 /// Late events 1 (the other tenant's), 2, 4 and 6, and dead letters 3 and 5, as a reader of its own would leave them.
-async fn write_side_tables(app: &TestApp, own: (TenantId, GroupId), other: (TenantId, GroupId)) {
+async fn write_side_tables(app: &TestApp, own: (TenantId, RowId), other: (TenantId, RowId)) {
     let store = &app.app().service().events.store;
-    let reader = ReaderId { partition: 0, purpose: Purpose::Backfill(GroupId(1_000_000)) };
+    let reader = ReaderId { partition: 0, purpose: Purpose::Backfill(RowId::from_stored(1_000_000)) };
     let claim = store.claim(reader).await.unwrap();
-    let late = |offset: u64, (tenant, group): (TenantId, GroupId)| LateEvent {
+    let late = |offset: u64, (tenant, group): (TenantId, RowId)| LateEvent {
         tenant,
         place: Place { partition: 0, offset },
         log_time: at(1_800 + offset as i64),

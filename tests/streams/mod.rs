@@ -12,7 +12,7 @@ use crate::{
 use larder::{
     access::{ApiKeySecret, Caller, Scope},
     clock::Clock,
-    feature::{Cell, GroupSchema, PackedRow, Timestamp, Value},
+    feature::{Cell, PackedRow, RowSchema, Timestamp, Value},
     registry::Registry,
     serving::{Events, Limits, Service},
     store::{
@@ -147,7 +147,7 @@ impl World {
         states.into_iter().filter(|state| state.reader.purpose != Purpose::Live).collect()
     }
 
-    pub fn groups(&self) -> Vec<Arc<GroupSchema>> {
+    pub fn groups(&self) -> Vec<Arc<RowSchema>> {
         let catalogue = self.service.registry.catalogue(&self.caller);
         catalogue.groups().map(|entry| entry.schema.clone()).collect()
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use larder::{
-    feature::{EntityTypeId, GroupSchema, Timestamp},
+    feature::{EntityTypeId, RowSchema, Timestamp},
     store::{
         Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
         Views,
@@ -68,7 +68,7 @@ impl LatestReads for WatchedStore {
 
 #[async_trait]
 impl Views for WatchedStore {
-    async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
+    async fn snapshot(&self, groups: &[Arc<RowSchema>]) -> Result<Arc<dyn Snapshot>> {
         self.pass().await;
         self.inner.snapshot(groups).await
     }

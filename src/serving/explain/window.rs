@@ -14,7 +14,7 @@ use crate::{
     access::Caller,
     error::{Error, Kind, Result},
     event::{self, EventHead, FieldValue},
-    feature::{GroupId, Timestamp, Window, WindowFunction, definition::Feature},
+    feature::{RowId, Timestamp, Window, WindowFunction, definition::Feature},
     registry::Catalogue,
     serving::Service,
     store::events::{Body, EventLog, FindRecords, LateEvent, Record, SideQuery, partition_of},
@@ -109,7 +109,7 @@ impl Service {
         Ok(explained)
     }
 
-    async fn count_events(&self, caller: &Caller, group: GroupId, count: &mut Count<'_>) -> Result<()> {
+    async fn count_events(&self, caller: &Caller, group: RowId, count: &mut Count<'_>) -> Result<()> {
         let log = &*self.events.log;
         if log.partitions() == 0 {
             return Err(Error::new(Kind::FailedPrecondition, "this server has no event log"));
@@ -158,7 +158,7 @@ impl Service {
     async fn find_late(
         &self,
         caller: &Caller,
-        group: GroupId,
+        group: RowId,
         partition: u32,
         count: &mut Count<'_>,
     ) -> Result<()> {
@@ -192,7 +192,7 @@ impl Service {
 }
 
 /// Whether these closed windows hold the one of a group that ends then.
-fn names(missed: &MissedWindows, group: GroupId, end: Timestamp) -> bool {
+fn names(missed: &MissedWindows, group: RowId, end: Timestamp) -> bool {
     missed.group == group
         && (missed.first..=missed.last).contains(&end)
         && (end.micros() - missed.first.micros()) % missed.slide.micros() == 0
@@ -342,7 +342,7 @@ mod tests {
         };
         for (offset, log_time, time, event_id, entity_type, event_type, value) in events {
             let payload = event::Payload::Json(bytes::Bytes::new());
-            let body = Body::Event { tenant: TenantId(1), payload };
+            let body = Body::Event { tenant: TenantId::from_stored(1), payload };
             let record = Record { offset: *offset, log_time: at(*log_time), body };
             let head = EventHead {
                 entity_id: if *event_type == "other" { "v" } else { "u" }.into(),
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn missed_windows_are_found_by_group_and_end() {
         let missed = MissedWindows {
-            group: GroupId(7),
+            group: RowId::from_stored(7),
             first: at(600),
             last: at(900),
             slide: crate::feature::Duration::from_secs(60),
@@ -419,7 +419,7 @@ mod tests {
         for (group, end, is) in
             [(7, 600, true), (7, 900, true), (7, 960, false), (7, 630, false), (8, 600, false)]
         {
-            assert_eq!(names(&missed, GroupId(group), at(end)), is, "{group} {end}");
+            assert_eq!(names(&missed, RowId::from_stored(group), at(end)), is, "{group} {end}");
         }
     }
 }

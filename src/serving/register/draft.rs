@@ -7,11 +7,11 @@ use super::{EntityTypeDeclaration, Outcome, Registered, Registration, check, con
 use crate::{
     error::{Error, Kind, Result},
     feature::{
-        Duration, EntityTypeId, FeatureId, GroupId, TenantId, Timestamp, Window, WindowStart,
+        Duration, EntityTypeId, FeatureId, RowId, TenantId, Timestamp, Window, WindowStart,
         definition::{EntityType, Feature, FeatureDefinition, Group, VersionStatus},
     },
     random,
-    registry::{Catalogue, RegistrySnapshot, newest_active},
+    registry::{Catalogue, NewId, RegistrySnapshot, newest_active},
     serving::{Limits, catalogue::CatalogueEntry},
     store::RecordBody,
 };
@@ -27,11 +27,11 @@ pub(super) struct Draft<'a> {
     /// New ones by name.
     groups: HashMap<String, NewGroup>,
     /// All versions of the features that this call touches, oldest first, by group and name.
-    versions: HashMap<(GroupId, String), Vec<Arc<Feature>>>,
+    versions: HashMap<(RowId, String), Vec<Arc<Feature>>>,
     /// Names of groups that bare names belong to since this call.
     bare_names: HashMap<String, String>,
     /// Columns that groups have by now.
-    columns: HashMap<GroupId, usize>,
+    columns: HashMap<RowId, usize>,
     /// The groups of new windowed features by their source.
     windowed: HashMap<WindowSource, String>,
     outcomes: Vec<(Arc<Feature>, Outcome)>,
@@ -175,7 +175,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The group of a windowed feature that is registered already. Left out, the group is the one its name belongs to.
-    fn known_windowed(&self, definition: &FeatureDefinition) -> Option<GroupId> {
+    fn known_windowed(&self, definition: &FeatureDefinition) -> Option<RowId> {
         let group = match &definition.group {
             Some(group) => self.catalogue.group(group)?.group.id,
             None => self.catalogue.bare_name(&definition.name)?,
@@ -220,7 +220,7 @@ impl<'a> Draft<'a> {
         };
         let column = self.next_column(&group)?;
         let feature = Arc::new(Feature {
-            id: self.new_id(FeatureId, |catalogue, id| catalogue.feature_by_id(id).is_some()),
+            id: self.new_id(|catalogue, id| catalogue.feature_by_id(id).is_some()),
             name: definition.name.clone(),
             version: wanted,
             group: group.id,
@@ -360,8 +360,7 @@ impl<'a> Draft<'a> {
     }
 
     fn make_group(&mut self, name: &str, entity_type: EntityTypeId, definition: &FeatureDefinition) -> Group {
-        let id =
-            self.new_id(|id| GroupId(id as u32 >> 1), |catalogue, id| catalogue.group_by_id(id).is_some());
+        let id = self.new_id(|catalogue, id| catalogue.group_by_id(id).is_some());
         let group = Group { id, name: name.to_owned(), entity_type };
         let source = definition.window.as_ref().map(|window| source(definition, window));
         self.groups.insert(name.to_owned(), NewGroup { group: group.clone(), source });
@@ -380,7 +379,7 @@ impl<'a> Draft<'a> {
         Ok(*columns as u32 - 1)
     }
 
-    fn versions(&self, group: GroupId, name: &str) -> Vec<Arc<Feature>> {
+    fn versions(&self, group: RowId, name: &str) -> Vec<Arc<Feature>> {
         let touched = self.versions.get(&(group, name.to_owned()));
         touched.map_or_else(|| self.catalogue.versions(group, name).to_vec(), Clone::clone)
     }
@@ -392,16 +391,16 @@ impl<'a> Draft<'a> {
 
     fn make_entity_type(&mut self, name: &str, keys: Vec<String>) -> EntityTypeId {
         let taken = |catalogue: &Catalogue, id| catalogue.entity_type_by_id(id).is_some();
-        let id = self.new_id(|id| EntityTypeId(id as u32 >> 1), taken);
+        let id = self.new_id(taken);
         self.entity_types.push(EntityType { id, name: name.to_owned(), keys });
         id
     }
 
     /// An id that nothing of this tenant has; the store refuses one that another tenant has.
-    fn new_id<T: Copy>(&mut self, of: impl Fn(u64) -> T, is_taken: impl Fn(&Catalogue, T) -> bool) -> T {
+    fn new_id<T: NewId>(&mut self, is_taken: impl Fn(&Catalogue, T) -> bool) -> T {
         loop {
             let random = random::id();
-            let id = of(random);
+            let id = T::of(random);
             if !is_taken(&self.catalogue, id) && self.new_ids.insert(random) {
                 return id;
             }

@@ -2,7 +2,7 @@
 
 use crate::{
     error::{Error, Result},
-    feature::{Cell, Column, ColumnBuilder, GroupSchema, Timestamp, definition::EntityType, entity},
+    feature::{Cell, Column, ColumnBuilder, RowSchema, Timestamp, definition::EntityType, entity},
     registry::{Catalogue, GroupEntry, newest_active},
     store::RowBatch,
 };
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const ROWS_FIRST: usize = 64;
 
 pub(super) struct GroupRows {
-    schema: Arc<GroupSchema>,
+    schema: Arc<RowSchema>,
     pub(super) name: String,
     pub(super) entity_type: Arc<EntityType>,
     /// The columns that every row must give, and their features' names.

@@ -13,7 +13,7 @@ use super::Service;
 use crate::{
     access::{Caller, Scope},
     error::{Error, Result},
-    feature::{GroupId, Timestamp},
+    feature::{RowId, Timestamp},
     store::{Commit, Committed, Idempotency, Receipt},
 };
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,7 @@ impl Service {
         if batches.is_empty() && idempotency.is_none() {
             return Ok(WriteOutcome { rejected, ..WriteOutcome::default() });
         }
-        let groups: Vec<GroupId> = batches.iter().map(|batch| batch.group.id).collect();
+        let groups: Vec<RowId> = batches.iter().map(|batch| batch.group.id).collect();
         let sequences: Vec<_> = batches.iter().map(|batch| batch.sequences.clone()).collect();
         let outcome = move |receipt: &Receipt, rejected| {
             let accepted = accepted_rows(receipt, &sequences, rows.end);

@@ -3,7 +3,7 @@
 use super::{Judge, RejectedRow, group_rows::GroupRows};
 use crate::{
     error::{Error, Result},
-    feature::{Cell, Dtype, GroupId, Timestamp, Value, ValueRef, entity},
+    feature::{Cell, Dtype, RowId, Timestamp, Value, ValueRef, entity},
     registry::Catalogue,
     serving::Limits,
     store::RowBatch,
@@ -23,7 +23,7 @@ pub struct RowsBuilder {
     /// What the names in use mean.
     targets: HashMap<String, Target>,
     groups: Vec<GroupRows>,
-    positions: HashMap<GroupId, usize>,
+    positions: HashMap<RowId, usize>,
     /// The groups of the row being judged.
     touched: Vec<usize>,
     row_bytes: usize,

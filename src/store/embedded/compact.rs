@@ -11,7 +11,7 @@ use super::{
     segment::Segment,
     state::{GroupState, State},
 };
-use crate::{feature::GroupId, store::Result};
+use crate::{feature::RowId, store::Result};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How often to look by itself.
@@ -96,12 +96,7 @@ fn outdated(shared: &Shared, state: &State, segment: &Segment) -> bool {
     segment.meta.events.0 < bound && bound - since > kept.micros() / RETENTION_STEPS
 }
 
-fn compact(
-    shared: &Shared,
-    id: GroupId,
-    inputs: &[Arc<Segment>],
-    retention_bound: Option<i64>,
-) -> Result<()> {
+fn compact(shared: &Shared, id: RowId, inputs: &[Arc<Segment>], retention_bound: Option<i64>) -> Result<()> {
     let schema = shared.published.state().groups[&id].schema.clone();
     let merged = merge(&shared.medium, shared.next_segment_id(), &schema, inputs, retention_bound)?;
     shared.medium.sync_directory()?;

@@ -146,7 +146,7 @@ mod tests {
         };
         let store = open().unwrap();
         let record = NewRecord {
-            tenant: TenantId(1),
+            tenant: TenantId::from_stored(1),
             key: "key".into(),
             event_timestamp: Timestamp::from_stored(0),
             payload: Payload::Json("{}".into()),

@@ -1,7 +1,7 @@
 //! Flushing: sealed memtables become segments, beside readers and the writer.
 
 use super::{Shared, background::Handle, manifest::Changes, segment_writer::write_memtable, state::Sealed};
-use crate::{feature::GroupId, store::Result};
+use crate::{feature::RowId, store::Result};
 use std::sync::Arc;
 
 /// Turns everything that is sealed into segments, the oldest of each group first.
@@ -15,7 +15,7 @@ pub fn flush_all(shared: &Shared, handle: &Handle) -> Result<()> {
     }
 }
 
-fn flush(shared: &Shared, id: GroupId, sealed: &Sealed) -> Result<()> {
+fn flush(shared: &Shared, id: RowId, sealed: &Sealed) -> Result<()> {
     let schema = shared.published.state().groups[&id].schema.clone();
     let segment = write_memtable(&shared.medium, shared.next_segment_id(), &schema, &sealed.memtable)?;
     shared.medium.sync_directory()?;

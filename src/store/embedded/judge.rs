@@ -11,7 +11,7 @@ use super::{
     segment::{Cursor, Segment},
     state::GroupState,
 };
-use crate::feature::{GroupSchema, row::RowPacker};
+use crate::feature::{RowSchema, row::RowPacker};
 use arrow::{
     array::{Array, BooleanBufferBuilder},
     buffer::BooleanBuffer,
@@ -71,7 +71,7 @@ pub fn pack_batch_row(prepared: &PreparedBatch, row: u32, packer: &mut RowPacker
 
 /// The rows of one key after another, wherever they lie.
 struct Stored<'a> {
-    schema: &'a GroupSchema,
+    schema: &'a RowSchema,
     memtables: Vec<&'a Memtable>,
     segments: Vec<(&'a Segment, Cursor, std::ops::Range<usize>)>,
     key: &'a str,

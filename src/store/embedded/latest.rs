@@ -6,7 +6,7 @@
 
 use super::segment::Segment;
 use crate::{
-    feature::{EntityTypeId, GroupId, GroupSchema},
+    feature::{EntityTypeId, RowId, RowSchema},
     store::{EntityRows, RowRef, StoredRow},
 };
 use arrow::array::Array;
@@ -69,7 +69,7 @@ impl LatestCache {
     pub fn get(
         &self,
         entity_type: EntityTypeId,
-        groups: &[Arc<GroupSchema>],
+        groups: &[Arc<RowSchema>],
         keys: &[&str],
     ) -> (Vec<Option<EntityRows>>, Vec<Miss>) {
         let mut misses = Vec::new();
@@ -123,7 +123,7 @@ impl LatestCache {
     pub fn publish<R: Borrow<StoredRow>>(
         &self,
         entity_type: EntityTypeId,
-        group: GroupId,
+        group: RowId,
         key: &str,
         row: impl FnOnce() -> R,
     ) {
@@ -144,7 +144,7 @@ impl LatestCache {
     }
 
     /// Tells that all rows of a segment became visible.
-    pub fn publish_segment(&self, segment: &Segment, schema: &GroupSchema) {
+    pub fn publish_segment(&self, segment: &Segment, schema: &RowSchema) {
         let (entity_type, group) = (schema.entity_type, schema.id);
         let mut entries = 0;
         for shard in &self.shards {
@@ -217,7 +217,7 @@ impl Entry {
     }
 
     /// Whether it can answer a question for these groups.
-    fn knows(&self, groups: &[Arc<GroupSchema>]) -> bool {
+    fn knows(&self, groups: &[Arc<RowSchema>]) -> bool {
         groups.iter().enumerate().all(|(at, group)| self.rows.knows(group.id, at))
     }
 
@@ -231,11 +231,11 @@ mod tests {
     use super::*;
     use crate::feature::Timestamp;
 
-    const USER: EntityTypeId = EntityTypeId(1);
+    const USER: EntityTypeId = EntityTypeId::from_stored(1);
 
-    fn group() -> Vec<Arc<GroupSchema>> {
-        vec![Arc::new(GroupSchema {
-            id: GroupId(1),
+    fn group() -> Vec<Arc<RowSchema>> {
+        vec![Arc::new(RowSchema {
+            id: RowId::from_stored(1),
             entity_type: USER,
             windowed: false,
             columns: Vec::new(),
@@ -248,13 +248,13 @@ mod tests {
     }
 
     fn rows(key: &str, row: Option<&StoredRow>) -> EntityRows {
-        EntityRows::new(key, [(GroupId(1), row.map(RowRef::from))])
+        EntityRows::new(key, [(RowId::from_stored(1), row.map(RowRef::from))])
     }
 
     /// The newest event timestamp, and the miss if there was one.
     fn get(cache: &LatestCache, key: &str) -> (Option<i64>, Option<Miss>) {
         let (rows, misses) = cache.get(USER, &group(), &[key]);
-        let row = rows[0].as_ref().and_then(|rows| rows.row(GroupId(1), 0));
+        let row = rows[0].as_ref().and_then(|rows| rows.row(RowId::from_stored(1), 0));
         (row.map(|row| row.event_timestamp.micros()), misses.first().copied())
     }
 
@@ -262,7 +262,7 @@ mod tests {
     fn a_fill_never_hides_what_was_published_meanwhile() {
         let cache = LatestCache::new(1 << 20);
         let miss = get(&cache, "u").1.unwrap();
-        cache.publish(USER, GroupId(1), "u", || row(2));
+        cache.publish(USER, RowId::from_stored(1), "u", || row(2));
         cache.fill(miss, USER, "u", rows("u", Some(&row(1))));
         let miss = get(&cache, "u").1.unwrap();
         cache.fill(miss, USER, "u", rows("u", Some(&row(2))));
@@ -275,8 +275,8 @@ mod tests {
         let miss = get(&cache, "u").1.unwrap();
         cache.fill(miss, USER, "u", rows("u", None));
         assert!(matches!(get(&cache, "u"), (None, None)));
-        cache.publish(USER, GroupId(1), "u", || row(5));
-        cache.publish(USER, GroupId(1), "u", || row(4));
+        cache.publish(USER, RowId::from_stored(1), "u", || row(5));
+        cache.publish(USER, RowId::from_stored(1), "u", || row(4));
         assert_eq!(get(&cache, "u").0, Some(5));
         cache.invalidate(USER, "u");
         assert!(get(&cache, "u").1.is_some());

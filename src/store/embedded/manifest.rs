@@ -6,9 +6,10 @@ use super::{
     readers::{self, ReaderChanges},
     segment::SegmentMeta,
     tail::{self, KeyedRow},
+    upgrade,
 };
 use crate::{
-    feature::{Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, definition::ColumnSchema},
+    feature::{Dtype, EntityTypeId, RowId, RowSchema, TenantId, definition::ColumnSchema},
     store::{Result, StoreError},
 };
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
@@ -24,17 +25,18 @@ const IDEMPOTENCY_MICROS: i64 = 24 * 3_600 * 1_000_000;
 const EXPIRED_PER_COMMIT_MAX: usize = 8;
 
 const META: TableDefinition<&str, i64> = TableDefinition::new("meta");
-const GROUPS: TableDefinition<u32, &[u8]> = TableDefinition::new("groups");
+pub const GROUPS: TableDefinition<u64, &[u8]> = TableDefinition::new("groups");
 /// (group, commit) to the rows that the commit wrote to the group (see `tail`).
-const TAIL: TableDefinition<(u32, u64), &[u8]> = TableDefinition::new("tail");
+pub const TAIL: TableDefinition<(u64, u64), &[u8]> = TableDefinition::new("tail");
 const SEGMENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("segments");
 /// Segments that were named once: their files are garbage, wherever a crash left them.
 const REMOVED: TableDefinition<u64, ()> = TableDefinition::new("removed");
 /// Fingerprint, created, answer.
-type Replay = (&'static [u8; 32], i64, &'static [u8]);
+pub type Replay = (&'static [u8; 32], i64, &'static [u8]);
 /// (tenant, key) to what a repeat gets.
-const IDEMPOTENCY: TableDefinition<(u32, &str), Replay> = TableDefinition::new("idempotency");
-const IDEMPOTENCY_BY_AGE: TableDefinition<(i64, u32, &str), ()> = TableDefinition::new("idempotency_by_age");
+pub const IDEMPOTENCY: TableDefinition<(u64, &str), Replay> = TableDefinition::new("idempotency");
+pub const IDEMPOTENCY_BY_AGE: TableDefinition<(i64, u64, &str), ()> =
+    TableDefinition::new("idempotency_by_age");
 
 const META_FORMAT: &str = "format";
 const META_SETTLED: &str = "settled_reserved";
@@ -49,10 +51,10 @@ pub struct Manifest {
 /// Everything that a start needs.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    pub groups: Vec<GroupSchema>,
+    pub groups: Vec<RowSchema>,
     pub segments: Vec<SegmentMeta>,
     pub removed: HashSet<u64>,
-    pub tail: Vec<(GroupId, u64, Vec<KeyedRow>)>,
+    pub tail: Vec<(RowId, u64, Vec<KeyedRow>)>,
     pub settled_reserved: Option<i64>,
     pub retention_bound: Option<i64>,
 }
@@ -61,13 +63,13 @@ pub struct Recovered {
 #[derive(Debug, Default)]
 pub struct Changes {
     /// Records of `tail`.
-    pub tail: Vec<(GroupId, u64, Vec<u8>)>,
+    pub tail: Vec<(RowId, u64, Vec<u8>)>,
     pub segments: Vec<SegmentMeta>,
     pub answers: Vec<StoredAnswer>,
     /// What readers of the event log changed, in their order.
     pub readers: Vec<ReaderChanges>,
     /// Records of the tail that segments now hold: of this group, up to this commit.
-    pub flushed: Option<(GroupId, u64)>,
+    pub flushed: Option<(RowId, u64)>,
     /// Segments that others replace.
     pub removed: Vec<u64>,
     pub retention_bound: Option<i64>,
@@ -118,7 +120,7 @@ impl Manifest {
                     None => drop(meta.insert(META_FORMAT, FORMAT)?),
                     Some(FORMAT) => {}
                     Some(2) => {
-                        super::registry::upgrade(txn)?;
+                        upgrade::to_3(txn)?;
                         meta.insert(META_FORMAT, FORMAT)?;
                     }
                     Some(other) => return Ok(Err(other)),
@@ -158,7 +160,7 @@ impl Manifest {
             found.retention_bound = meta.get(META_RETENTION)?.map(|value| value.value());
             for entry in txn.open_table(GROUPS)?.iter()? {
                 let (id, bytes) = entry?;
-                found.groups.push(decode_group(GroupId(id.value()), bytes.value())?);
+                found.groups.push(decode_group(RowId::from_stored(id.value()), bytes.value())?);
             }
             for entry in txn.open_table(SEGMENTS)?.iter()? {
                 found.segments.push(rmp_serde::from_slice(entry?.1.value()).map_err(corrupted)?);
@@ -170,29 +172,29 @@ impl Manifest {
                 let (key, bytes) = entry?;
                 let (group, commit) = key.value();
                 let rows = tail::decode(bytes.value()).ok_or_else(|| corrupted("a record of the tail"))?;
-                found.tail.push((GroupId(group), commit, rows));
+                found.tail.push((RowId::from_stored(group), commit, rows));
             }
             Ok(found)
         })
     }
 
     /// `groups` are those that are new or have new columns.
-    pub fn apply(&self, changes: &Changes, groups: &[Arc<GroupSchema>]) -> Result<()> {
+    pub fn apply(&self, changes: &Changes, groups: &[Arc<RowSchema>]) -> Result<()> {
         self.write(|txn| {
             if !groups.is_empty() {
                 let mut stored = txn.open_table(GROUPS)?;
                 for group in groups {
-                    stored.insert(group.id.0, encode_group(group).as_slice())?;
+                    stored.insert(group.id.get(), encode_group(group).as_slice())?;
                 }
             }
             if !changes.tail.is_empty() && self.engine.durable {
                 let mut tail = txn.open_table(TAIL)?;
                 for (group, commit, record) in &changes.tail {
-                    tail.insert((group.0, *commit), record.as_slice())?;
+                    tail.insert((group.get(), *commit), record.as_slice())?;
                 }
             }
             if let Some((group, last)) = changes.flushed {
-                txn.open_table(TAIL)?.retain_in((group.0, 0)..=(group.0, last), |_, _| false)?;
+                txn.open_table(TAIL)?.retain_in((group.get(), 0)..=(group.get(), last), |_, _| false)?;
             }
             if !changes.segments.is_empty() || !changes.removed.is_empty() {
                 let mut segments = txn.open_table(SEGMENTS)?;
@@ -243,7 +245,7 @@ impl Manifest {
     /// The answer that a key got within the last 24 hours, with its request's fingerprint.
     pub fn answer(&self, tenant: TenantId, key: &str, now: i64) -> Result<Option<StoredAnswer>> {
         self.read(|txn| {
-            let found = txn.open_table(IDEMPOTENCY)?.get((tenant.0, key))?;
+            let found = txn.open_table(IDEMPOTENCY)?.get((tenant.get(), key))?;
             Ok(found.and_then(|found| {
                 let (fingerprint, created, answer) = found.value();
                 (created > now - IDEMPOTENCY_MICROS).then(|| StoredAnswer {
@@ -278,21 +280,21 @@ fn put_answers(txn: &WriteTransaction, answers: &[StoredAnswer]) -> Result<(), r
         }
     }
     for answer in answers {
-        let key = (answer.tenant.0, answer.key.as_str());
+        let key = (answer.tenant.get(), answer.key.as_str());
         by_key.insert(key, (&answer.fingerprint, answer.created, answer.answer.as_slice()))?;
-        by_age.insert((answer.created, answer.tenant.0, answer.key.as_str()), ())?;
+        by_age.insert((answer.created, answer.tenant.get(), answer.key.as_str()), ())?;
     }
     Ok(())
 }
 
-fn encode_group(group: &GroupSchema) -> Vec<u8> {
+fn encode_group(group: &RowSchema) -> Vec<u8> {
     let columns = group.columns.iter().map(|column| (column.name.clone(), column.dtype)).collect();
     let record = GroupRecord { entity_type: group.entity_type, windowed: group.windowed, columns };
     rmp_serde::to_vec(&record).expect("a group's record encodes")
 }
 
-fn decode_group(id: GroupId, bytes: &[u8]) -> Result<GroupSchema, redb::Error> {
+fn decode_group(id: RowId, bytes: &[u8]) -> Result<RowSchema, redb::Error> {
     let record: GroupRecord = rmp_serde::from_slice(bytes).map_err(corrupted)?;
     let columns = record.columns.into_iter().map(|(name, dtype)| ColumnSchema { name, dtype }).collect();
-    Ok(GroupSchema { id, entity_type: record.entity_type, windowed: record.windowed, columns })
+    Ok(RowSchema { id, entity_type: record.entity_type, windowed: record.windowed, columns })
 }

@@ -7,7 +7,7 @@ use super::{
     storage_error,
 };
 use crate::{
-    feature::{Column, GroupSchema},
+    feature::{Column, RowSchema},
     store::Result,
 };
 use arrow::{
@@ -31,7 +31,7 @@ struct Run {
 pub fn merge(
     medium: &Medium,
     id: u64,
-    group: &Arc<GroupSchema>,
+    group: &Arc<RowSchema>,
     inputs: &[Arc<Segment>],
     retention_bound: Option<i64>,
 ) -> Result<Arc<Segment>> {

@@ -48,6 +48,7 @@ mod state;
 mod statistics;
 mod tail;
 mod timeline;
+mod upgrade;
 mod writer;
 
 pub use options::Options;
@@ -65,7 +66,7 @@ use self::{
     writer::{Coming, CommitRequest, Request},
 };
 use crate::{
-    feature::{EntityTypeId, GroupId, GroupSchema, Timestamp},
+    feature::{EntityTypeId, RowId, RowSchema, Timestamp},
     store::{
         Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
         StoreError, Views,
@@ -259,7 +260,7 @@ impl LatestReads for EmbeddedStore {
         let (mut rows, misses) = self.shared.latest.get(read.entity_type, read.groups, read.keys);
         if !misses.is_empty() {
             let entity_type = read.entity_type;
-            let mut groups: Vec<GroupId> = read.groups.iter().map(|group| group.id).collect();
+            let mut groups: Vec<RowId> = read.groups.iter().map(|group| group.id).collect();
             groups.sort_unstable();
             let missed: Vec<_> =
                 misses.into_iter().map(|miss| (miss, read.keys[miss.key].to_owned())).collect();
@@ -278,7 +279,7 @@ impl LatestReads for EmbeddedStore {
 
 #[async_trait]
 impl Views for EmbeddedStore {
-    async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
+    async fn snapshot(&self, groups: &[Arc<RowSchema>]) -> Result<Arc<dyn Snapshot>> {
         let snapshot = EmbeddedSnapshot::take(&self.shared, groups);
         if self.shared.published.timeline().settled_reserved < snapshot.settled_at().micros() {
             let settled = snapshot.settled_at().micros();

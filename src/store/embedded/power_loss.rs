@@ -9,7 +9,7 @@ use self::recorder::{Image, Recorder, crashed};
 use super::{EmbeddedStore, Options, engine::Engine, manifest::Manifest, medium::Medium};
 use crate::{
     feature::{
-        Cell, ColumnBuilder, Dtype, EntityTypeId, GroupId, GroupSchema, TenantId, Timestamp, Value,
+        Cell, ColumnBuilder, Dtype, EntityTypeId, RowId, RowSchema, TenantId, Timestamp, Value,
         definition::ColumnSchema,
     },
     store::{
@@ -27,9 +27,14 @@ pub mod recorder;
 
 const COMMITS: usize = 60;
 
-fn schema() -> Arc<GroupSchema> {
+fn schema() -> Arc<RowSchema> {
     let columns = vec![ColumnSchema { name: "n@1".into(), dtype: Dtype::Int64 }];
-    Arc::new(GroupSchema { id: GroupId(1), entity_type: EntityTypeId(1), windowed: false, columns })
+    Arc::new(RowSchema {
+        id: RowId::from_stored(1),
+        entity_type: EntityTypeId::from_stored(1),
+        windowed: false,
+        columns,
+    })
 }
 
 /// The rows of one commit: a few of one entity, or so many that they become a segment.
@@ -89,7 +94,8 @@ async fn what_was_acknowledged_survives_a_power_loss_at_any_byte() {
     let begun = files.position();
     let mut acknowledged = Vec::new();
     for commit in 0..COMMITS {
-        let request = Commit { tenant: TenantId(1), batches: vec![batch(commit)], idempotency: None };
+        let request =
+            Commit { tenant: TenantId::from_stored(1), batches: vec![batch(commit)], idempotency: None };
         assert!(matches!(store.commit(request).await.unwrap(), Committed::Fresh(_)));
         acknowledged.push(files.position());
         if commit % 7 == 3 {
@@ -122,7 +128,8 @@ async fn what_was_acknowledged_survives_a_power_loss_at_any_byte() {
             log.len()
         );
         // And it goes on.
-        let request = Commit { tenant: TenantId(1), batches: vec![batch(COMMITS)], idempotency: None };
+        let request =
+            Commit { tenant: TenantId::from_stored(1), batches: vec![batch(COMMITS)], idempotency: None };
         assert!(matches!(store.commit(request).await.unwrap(), Committed::Fresh(_)));
         drop(store);
         fs::remove_dir_all(left).unwrap();
@@ -192,7 +199,11 @@ async fn events_and_what_readers_keep_survive_a_power_loss_at_any_byte() {
         let read = store.read(0, 0, usize::MAX, Duration::ZERO).await.unwrap();
         assert_eq!(read.len() as u64, end, "{what}");
         for (record, expected) in read.iter().zip(events(0, end)) {
-            assert_eq!(record.body, Body::Event { tenant: TenantId(1), payload: expected.payload }, "{what}");
+            assert_eq!(
+                record.body,
+                Body::Event { tenant: TenantId::from_stored(1), payload: expected.payload },
+                "{what}"
+            );
         }
 
         // The reader stands after a commit of its own, with exactly what belongs to that.
@@ -213,7 +224,7 @@ async fn events_and_what_readers_keep_survive_a_power_loss_at_any_byte() {
         let saves: Vec<u64> = claim.saves.iter().map(|save| save.number).collect();
         assert_eq!(saves, if next == 0 { vec![] } else { vec![next] }, "{what}");
         let query = SideQuery {
-            tenant: TenantId(1),
+            tenant: TenantId::from_stored(1),
             after: None,
             limit: usize::MAX,
             event_type: String::new(),
@@ -237,7 +248,7 @@ const LIVE: ReaderId = ReaderId { partition: 0, purpose: Purpose::Live };
 
 fn events(from: u64, count: u64) -> Vec<NewRecord> {
     let event = |offset: u64| NewRecord {
-        tenant: TenantId(1),
+        tenant: TenantId::from_stored(1),
         key: "entity".into(),
         event_timestamp: Timestamp::from_stored(offset as i64),
         payload: Payload::Json(format!("{{\"offset\":{offset},\"filler\":\"{:0100}\"}}", 0).into()),
@@ -250,7 +261,7 @@ fn stream_commit(epoch: u64, records: &[Record]) -> StreamCommit {
     let mut values = ColumnBuilder::new(Dtype::Int64, records.len());
     records.iter().for_each(|record| values.push(&Cell::Value(Value::Int64(record.offset as i64))));
     let rows = WindowRows {
-        tenant: TenantId(1),
+        tenant: TenantId::from_stored(1),
         group: schema().id,
         keys: vec!["entity"; records.len()].into(),
         event_timestamps: records.iter().map(|record| record.offset as i64).collect(),
@@ -259,7 +270,7 @@ fn stream_commit(epoch: u64, records: &[Record]) -> StreamCommit {
         columns: vec![values.finish()],
     };
     let dead = records.iter().filter(|record| record.offset.is_multiple_of(5)).map(|record| DeadLetter {
-        tenant: TenantId(1),
+        tenant: TenantId::from_stored(1),
         place: Place { partition: 0, offset: record.offset },
         log_time: record.log_time,
         reason: "for the test".into(),

@@ -7,7 +7,7 @@ use super::{
     sides::{self, SideChunks},
 };
 use crate::{
-    feature::{GroupId, TenantId, Timestamp},
+    feature::{RowId, TenantId, Timestamp},
     store::Result,
     store::events::{Claim, Purpose, ReaderId, ReaderState, ReaderSummary, Save, StateSize, StreamCommit},
     window::Ledger,
@@ -16,11 +16,11 @@ use redb::{ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 /// (partition, purpose, group).
-type Reader = (u32, u8, u32);
+type Reader = (u32, u8, u64);
 /// A reader to its epoch and its state; no bytes = it has committed nothing.
-const READERS: TableDefinition<Reader, (u64, &[u8])> = TableDefinition::new("readers");
+pub const READERS: TableDefinition<Reader, (u64, &[u8])> = TableDefinition::new("readers");
 /// (reader, number) to a part of an aggregator's state.
-const SAVES: TableDefinition<(u32, u8, u32, u64), &[u8]> = TableDefinition::new("saves");
+pub const SAVES: TableDefinition<(u32, u8, u64, u64), &[u8]> = TableDefinition::new("saves");
 
 /// One transaction of a reader, but for its rows, as bytes.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ struct StoredState {
 /// A [`ReaderSummary`] as it is stored, by the same rule.
 #[derive(Serialize, Deserialize)]
 struct StoredSummary {
-    groups: Vec<(TenantId, GroupId)>,
+    groups: Vec<(TenantId, RowId)>,
     joins_at: Option<Timestamp>,
     ledger: Ledger,
     #[serde(default)]
@@ -113,7 +113,7 @@ pub fn bytes(commit: &StreamCommit) -> usize {
 pub fn key(reader: ReaderId) -> Reader {
     match reader.purpose {
         Purpose::Live => (reader.partition, 0, 0),
-        Purpose::Backfill(GroupId(group)) => (reader.partition, 1, group),
+        Purpose::Backfill(group) => (reader.partition, 1, group.get()),
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
     fn states_without_the_newest_fields_are_read() {
         let reader = ReaderId { partition: 3, purpose: Purpose::Live };
         let ledger = Ledger { counted: 7, ..Ledger::default() };
-        let groups = vec![(TenantId(1), GroupId(2))];
+        let groups = vec![(TenantId::from_stored(1), RowId::from_stored(2))];
         let summary = rmp_serde::to_vec(&(&groups, None::<Timestamp>, ledger)).unwrap();
         let bytes = rmp_serde::to_vec(&(reader, 9u64, None::<Timestamp>, summary, false)).unwrap();
         let summary = ReaderSummary { groups, ledger, ..ReaderSummary::default() };

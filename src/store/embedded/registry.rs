@@ -160,7 +160,7 @@ fn changes_since(txn: &ReadTransaction, seen: Revision) -> Result<RegistryChange
     let mut tenants = BTreeMap::new();
     for change in changes.range(seen.number() + 1..)? {
         let (tenant, number, proof) = change?.1.value();
-        tenants.insert(TenantId(tenant as u32), Revision::from_stored(number, proof));
+        tenants.insert(TenantId::from_stored(tenant), Revision::from_stored(number, proof));
     }
     let places: BTreeSet<u64> = txn
         .open_table(CHANGED)?
@@ -237,7 +237,7 @@ fn decode(bytes: &[u8]) -> Result<RegistryRecord, redb::Error> {
 }
 
 fn id_of(tenant: TenantId) -> u64 {
-    tenant.0.into()
+    tenant.get()
 }
 
 /// What names a record: see [`RecordBody`].
@@ -248,9 +248,9 @@ fn identity(tenant: TenantId, body: &RecordBody) -> Vec<u8> {
     match body {
         RecordBody::Tenant(name) => [&[0][..], name.as_bytes()].concat(),
         RecordBody::ApiKey(key) => of(1, id_of(tenant), key.id.as_bytes()),
-        RecordBody::EntityType(entity_type) => of(2, entity_type.id.0.into(), &[]),
-        RecordBody::Group(group) => of(3, group.id.0.into(), &[]),
-        RecordBody::Feature(feature) => of(4, feature.id.0, &[]),
+        RecordBody::EntityType(entity_type) => of(2, entity_type.id.get(), &[]),
+        RecordBody::Group(group) => of(3, group.id.get(), &[]),
+        RecordBody::Feature(feature) => of(4, feature.id.get(), &[]),
         RecordBody::FeatureSet(set) => {
             of(5, id_of(tenant), &[&set.version.to_be_bytes(), set.name.as_bytes()].concat())
         }
@@ -271,9 +271,9 @@ mod tests {
     /// What format 2 kept: places by identity, and one revision for all tenants.
     #[test]
     fn a_registry_of_format_2_is_brought_to_this_one() {
-        let record = |tenant, body| RegistryRecord { tenant: TenantId(tenant), body };
+        let record = |tenant, body| RegistryRecord { tenant: TenantId::from_stored(tenant), body };
         let user = |name: &str| {
-            let id = EntityTypeId(1);
+            let id = EntityTypeId::from_stored(1);
             RecordBody::EntityType(EntityType { id, name: name.into(), keys: vec![name.into()] })
         };
         let created_at = Timestamp::from_stored(7);
@@ -302,12 +302,13 @@ mod tests {
         let read = |seen| manifest.read(|txn| changes_since(txn, seen)).unwrap();
         let RegistryChanges::Since(page) = read(Revision::NONE) else { panic!("lost") };
         assert_eq!(page.records, records);
-        let revisions: Vec<_> = page.tenants.iter().map(|(id, revision)| (id.0, revision.number())).collect();
+        let revisions: Vec<_> =
+            page.tenants.iter().map(|(id, revision)| (id.get(), revision.number())).collect();
         assert_eq!(revisions, [(1, 12), (2, 12)]);
         // A record that is put again keeps its place, and only it has changed.
         let changed = manifest.write(|txn| {
-            let places = put(txn, TenantId(1), vec![user("customer")])?.unwrap();
-            note(txn, page.head.next(), TenantId(1), 13, places)
+            let places = put(txn, TenantId::from_stored(1), vec![user("customer")])?.unwrap();
+            note(txn, page.head.next(), TenantId::from_stored(1), 13, places)
         });
         changed.unwrap();
         let RegistryChanges::Since(page) = read(page.head) else { panic!("lost") };

@@ -14,7 +14,7 @@
 //! the dictionary, then its codes' range, then the moment.
 
 use crate::{
-    feature::{Column, GroupId, GroupSchema, row::RowPacker},
+    feature::{Column, RowId, RowSchema, row::RowPacker},
     store::{Result, StoreError, StoredRow},
 };
 use arrow::{
@@ -41,7 +41,7 @@ pub const LEFT_OUT_SUFFIX: &str = " left_out";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentMeta {
     pub id: u64,
-    pub group: GroupId,
+    pub group: RowId,
     pub rows: u64,
     pub bytes: u64,
     pub batch_rows_log2: u8,
@@ -202,7 +202,7 @@ impl Segment {
     }
 
     /// Packs a row, as far as `schema` knows its columns.
-    pub fn pack(&self, row: usize, schema: &GroupSchema, packer: &mut RowPacker, out: &mut Vec<u8>) {
+    pub fn pack(&self, row: usize, schema: &RowSchema, packer: &mut RowPacker, out: &mut Vec<u8>) {
         let (batch, at) = self.place(row);
         let columns = schema.columns.iter().map(|column| {
             let parts = self.columns.get(&column.name)?;
@@ -211,7 +211,7 @@ impl Segment {
         super::packing::pack_known(columns, at, packer, out);
     }
 
-    pub fn stored_row(&self, row: usize, schema: &GroupSchema) -> StoredRow {
+    pub fn stored_row(&self, row: usize, schema: &RowSchema) -> StoredRow {
         use crate::feature::Timestamp;
         let mut values = Vec::new();
         self.pack(row, schema, &mut RowPacker::default(), &mut values);

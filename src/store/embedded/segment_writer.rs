@@ -8,7 +8,7 @@ use super::{
     storage_error,
 };
 use crate::{
-    feature::{Column, ColumnBuilder, GroupSchema, row::CellState},
+    feature::{Column, ColumnBuilder, RowSchema, row::CellState},
     store::{Result, StoredRow},
 };
 use arrow::{
@@ -29,7 +29,7 @@ pub const BATCH_ROWS_LOG2: u8 = 16;
 /// Which of a group's columns a segment holds.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    pub group: Arc<GroupSchema>,
+    pub group: Arc<RowSchema>,
     /// For each of the group's columns: None = no row gives it; else whether some row leaves it out.
     pub columns: Vec<Option<bool>>,
 }
@@ -76,7 +76,7 @@ impl Layout {
                 ));
             }
         }
-        let metadata = HashMap::from([("larder.group".to_string(), self.group.id.0.to_string())]);
+        let metadata = HashMap::from([("larder.group".to_string(), self.group.id.to_string())]);
         Schema::new(fields).with_metadata(metadata)
     }
 }
@@ -215,7 +215,7 @@ pub fn write_batch(
 pub fn write_memtable(
     medium: &Medium,
     id: u64,
-    group: &Arc<GroupSchema>,
+    group: &Arc<RowSchema>,
     memtable: &Memtable,
 ) -> Result<Arc<Segment>> {
     let all = memtable.read();

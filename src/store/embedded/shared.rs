@@ -16,7 +16,7 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    feature::{EntityTypeId, GroupId},
+    feature::{EntityTypeId, RowId},
     store::{EntityRows, Result, Revision, RowRef, StoredRow},
 };
 use std::{
@@ -115,12 +115,12 @@ impl Shared {
     pub fn read_latest(
         &self,
         entity_type: EntityTypeId,
-        groups: &[GroupId],
+        groups: &[RowId],
         missed: Vec<(Miss, String)>,
     ) -> Vec<(usize, EntityRows)> {
         let state = self.published.state();
         let read = |(miss, key): (Miss, String)| {
-            let of_group = |group: &GroupId| as_of::latest(state.groups.get(group)?, &key);
+            let of_group = |group: &RowId| as_of::latest(state.groups.get(group)?, &key);
             let rows: Vec<_> = groups.iter().map(of_group).collect();
             let found = groups.iter().copied().zip(rows.iter().map(|row| row.as_deref().map(RowRef::from)));
             let found = EntityRows::new(&key, found);

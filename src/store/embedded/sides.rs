@@ -18,10 +18,10 @@ use serde::{Serialize, de::DeserializeOwned};
 use std::{collections::BTreeMap, time::Duration};
 
 /// (tenant, partition, purpose, group, last offset).
-type Key = (u32, u32, u8, u32, u64);
-type Chunks = TableDefinition<'static, Key, &'static [u8]>;
-const LATE: Chunks = Chunks::new("late_events");
-const DEAD: Chunks = Chunks::new("dead_letters");
+pub type Key = (u64, u32, u8, u64, u64);
+pub type Chunks = TableDefinition<'static, Key, &'static [u8]>;
+pub const LATE: Chunks = Chunks::new("late_events");
+pub const DEAD: Chunks = Chunks::new("dead_letters");
 
 /// Where a chunk is cut: a page decodes no more than it needs.
 const CHUNK_RECORDS_MAX: usize = 256;
@@ -95,9 +95,9 @@ pub struct SideChunks(Vec<(Key, Vec<u8>)>);
 impl SideChunks {
     pub fn new<R: SideRecord>(reader: ReaderId, records: Vec<R>) -> Self {
         let (_, purpose, group) = readers::key(reader);
-        let mut by_tenant: BTreeMap<(u32, u32), Vec<R>> = BTreeMap::new();
+        let mut by_tenant: BTreeMap<(u64, u32), Vec<R>> = BTreeMap::new();
         for record in records {
-            by_tenant.entry((record.tenant().0, record.place().partition)).or_default().push(record);
+            by_tenant.entry((record.tenant().get(), record.place().partition)).or_default().push(record);
         }
         let mut chunks = Vec::new();
         for ((tenant, partition), mut records) in by_tenant {
@@ -197,8 +197,8 @@ fn page<R: SideRecord>(
         };
         let left = query.limit - found.len();
         let mut of_partition: Vec<R> = Vec::new();
-        let mut next = (query.tenant.0, partition, 0, 0, 0);
-        let end = (query.tenant.0, u32::MAX, u8::MAX, u32::MAX, u64::MAX);
+        let mut next = (query.tenant.get(), partition, 0, 0, 0);
+        let end = (query.tenant.get(), u32::MAX, u8::MAX, u64::MAX, u64::MAX);
         let mut later = None;
         while let Some((key, _)) = table.range(next..=end)?.next().transpose()? {
             let (tenant, of, purpose, group, _) = key.value();

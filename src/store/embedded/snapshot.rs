@@ -7,7 +7,7 @@ use super::{
     timeline::Settled,
 };
 use crate::{
-    feature::{GroupSchema, Timestamp},
+    feature::{RowSchema, Timestamp},
     store::{
         AsOf, KnownAt, Picks, Result, Scan, Snapshot, StoredRow,
         statistics::{ColumnStatistics, StatisticsQuery},
@@ -23,7 +23,7 @@ pub struct EmbeddedSnapshot {
 }
 
 impl EmbeddedSnapshot {
-    pub fn take(shared: &Shared, groups: &[Arc<GroupSchema>]) -> Self {
+    pub fn take(shared: &Shared, groups: &[Arc<RowSchema>]) -> Self {
         let retention_bound = shared.retention_bound();
         let (mut state, last_commit, settled) = shared.published.snapshot(shared.now(), groups);
         if state.retention_bound != retention_bound {

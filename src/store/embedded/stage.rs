@@ -13,7 +13,7 @@ use super::{
     writer::Writer,
 };
 use crate::{
-    feature::{GroupId, GroupSchema, TenantId, Timestamp, row::RowPacker},
+    feature::{RowId, RowSchema, TenantId, Timestamp, row::RowPacker},
     store::{
         Committed, Idempotency, Receipt, Refusal, Result, StoreError, StoredRow,
         events::{Claim, ReaderId},
@@ -25,7 +25,7 @@ use std::{collections::HashMap, sync::Arc};
 /// What a group of commits is about to publish.
 #[derive(Default)]
 pub struct Staged {
-    pub groups: HashMap<GroupId, StagedGroup>,
+    pub groups: HashMap<RowId, StagedGroup>,
     pub changes: Changes,
 }
 
@@ -160,7 +160,7 @@ impl Writer<'_> {
     }
 
     /// The group's state, made or widened as the batch needs it.
-    fn learn(&self, schema: &Arc<GroupSchema>) -> Arc<GroupState> {
+    fn learn(&self, schema: &Arc<RowSchema>) -> Arc<GroupState> {
         let state = self.shared.published.state();
         if let Some(group) = state.groups.get(&schema.id)
             && group.schema.columns.len() >= schema.columns.len()
@@ -224,7 +224,7 @@ enum Part {
 }
 
 impl Staged {
-    fn add(&mut self, part: Part, group: &GroupSchema, commit: u64) {
+    fn add(&mut self, part: Part, group: &RowSchema, commit: u64) {
         match part {
             Part::Rows(rows) if rows.is_empty() => {}
             Part::Rows(rows) => {

@@ -12,7 +12,7 @@ use super::{
     segment::Segment,
     timeline::{Settled, Timeline},
 };
-use crate::feature::{GroupId, GroupSchema};
+use crate::feature::{RowId, RowSchema};
 use arc_swap::ArcSwap;
 use std::{
     collections::HashMap,
@@ -22,7 +22,7 @@ use std::{
 /// All groups that have rows.
 #[derive(Clone, Debug, Default)]
 pub struct State {
-    pub groups: HashMap<GroupId, Arc<GroupState>>,
+    pub groups: HashMap<RowId, Arc<GroupState>>,
     /// Event timestamps before this are dropped, but for each entity's newest row among them.
     pub retention_bound: Option<i64>,
 }
@@ -31,7 +31,7 @@ pub struct State {
 #[derive(Clone, Debug)]
 pub struct GroupState {
     /// The widest that was seen.
-    pub schema: Arc<GroupSchema>,
+    pub schema: Arc<RowSchema>,
     pub active: Arc<Memtable>,
     /// Waiting to be flushed, oldest first.
     pub sealed: Vec<Sealed>,
@@ -48,7 +48,7 @@ pub struct Sealed {
 }
 
 impl GroupState {
-    pub fn new(schema: Arc<GroupSchema>) -> Self {
+    pub fn new(schema: Arc<RowSchema>) -> Self {
         Self { schema, active: Arc::default(), sealed: Vec::new(), segments: Vec::new() }
     }
 
@@ -107,7 +107,7 @@ impl Published {
     }
 
     /// The state, the last commit in it, and what may be said of time.
-    pub fn snapshot(&self, now: i64, groups: &[Arc<GroupSchema>]) -> (Arc<State>, u64, Settled) {
+    pub fn snapshot(&self, now: i64, groups: &[Arc<RowSchema>]) -> (Arc<State>, u64, Settled) {
         let mut timeline = self.timeline();
         let settled = timeline.state_settled(now, groups);
         (self.state.load_full(), timeline.last_commit, settled)
@@ -120,7 +120,7 @@ impl State {
         self.groups.values().flat_map(|group| &group.sealed).map(|sealed| sealed.memtable.bytes()).sum()
     }
 
-    pub fn group_mut(&mut self, id: GroupId) -> Option<&mut GroupState> {
+    pub fn group_mut(&mut self, id: RowId) -> Option<&mut GroupState> {
         self.groups.get_mut(&id).map(Arc::make_mut)
     }
 }

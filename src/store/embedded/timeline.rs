@@ -7,7 +7,7 @@
 //!
 //! A `created` or a log time that is given after a settled time was stated is greater than it.
 
-use crate::feature::{GroupId, GroupSchema, Timestamp};
+use crate::feature::{RowId, RowSchema, Timestamp};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -30,7 +30,7 @@ pub struct Timeline {
     /// Settled times up to this one survive a crash.
     pub settled_reserved: i64,
     /// By group the greatest `created` of a visible row.
-    newest: HashMap<GroupId, i64>,
+    newest: HashMap<RowId, i64>,
     pub streams: Streams,
 }
 
@@ -74,7 +74,7 @@ impl Timeline {
     }
 
     /// Notes that rows of a group are visible, the newest of them `created` then.
-    pub fn note_visible(&mut self, group: GroupId, created: i64) {
+    pub fn note_visible(&mut self, group: RowId, created: i64) {
         let newest = self.newest.entry(group).or_insert(created);
         *newest = created.max(*newest);
     }
@@ -85,7 +85,7 @@ impl Timeline {
     }
 
     /// States a settled time for some groups.
-    pub fn state_settled(&mut self, now: i64, groups: &[Arc<GroupSchema>]) -> Settled {
+    pub fn state_settled(&mut self, now: i64, groups: &[Arc<RowSchema>]) -> Settled {
         let mut at = match self.in_flight {
             Some(first) => first - 1,
             None => now.max(self.last_created),
@@ -95,7 +95,7 @@ impl Timeline {
         }
         self.settled = self.settled.max(at);
         let is_settled =
-            |group: &Arc<GroupSchema>| self.newest.get(&group.id).is_none_or(|newest| *newest <= at);
+            |group: &Arc<RowSchema>| self.newest.get(&group.id).is_none_or(|newest| *newest <= at);
         Settled { at, is_all: groups.iter().all(is_settled) }
     }
 }

@@ -18,7 +18,7 @@ use super::{
     timeline::Timeline,
 };
 use crate::{
-    feature::{GroupId, GroupSchema, TenantId},
+    feature::{RowId, RowSchema, TenantId},
     store::{
         Committed, Idempotency, Result, StoreError,
         events::{Claim, Purpose, ReaderId},
@@ -132,7 +132,7 @@ pub struct Writer<'a> {
     pub shared: &'a Shared,
     flusher: &'a Handle,
     /// Columns of each group that the manifest knows.
-    stored_columns: HashMap<GroupId, usize>,
+    stored_columns: HashMap<RowId, usize>,
     /// Of the readers that were seen: who has another one is fenced.
     pub epochs: HashMap<ReaderId, u64>,
     pub next_commit: u64,
@@ -178,7 +178,7 @@ impl Writer<'_> {
 
     fn make_durable(&mut self, staged: &Staged) -> Result<()> {
         let state = self.shared.published.state();
-        let groups: Vec<Arc<GroupSchema>> = staged
+        let groups: Vec<Arc<RowSchema>> = staged
             .groups
             .keys()
             .map(|id| state.groups[id].schema.clone())
@@ -253,7 +253,7 @@ impl Writer<'_> {
     fn seal_if_large(&self) {
         let bytes_max = self.shared.options.memtable_bytes_max;
         let state = self.shared.published.state();
-        let mut sizes: Vec<(usize, GroupId)> =
+        let mut sizes: Vec<(usize, RowId)> =
             state.groups.iter().map(|(id, group)| (group.active.bytes(), *id)).collect();
         let total: usize = sizes.iter().map(|(bytes, _)| bytes).sum();
         if total <= bytes_max {
@@ -275,7 +275,7 @@ impl Writer<'_> {
         }
     }
 
-    fn seal(&self, which: impl Fn(GroupId) -> bool) {
+    fn seal(&self, which: impl Fn(RowId) -> bool) {
         let last_commit = self.next_commit - 1;
         self.shared.published.change(|state| {
             for (id, group) in &mut state.groups {

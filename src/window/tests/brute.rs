@@ -16,7 +16,7 @@ pub struct Brute {
     greatest: Option<i64>,
     groups: Vec<Registered>,
     /// By (tenant, event type), from the first registration on.
-    clocks: BTreeMap<(u32, String), Option<Clock>>,
+    clocks: BTreeMap<(u64, String), Option<Clock>>,
     ids: Vec<(i64, String)>,
     pub rows: Vec<Row>,
     pub said: Vec<Said>,
@@ -167,7 +167,7 @@ impl Brute {
                     let own = registered.before.is_none_or(|before| end < before);
                     let open = watermark.is_none_or(|watermark| end > watermark);
                     match (own, open) {
-                        (true, false) => missed.push((group.id.0, end)),
+                        (true, false) => missed.push((group.id.get(), end)),
                         (true, true) => {
                             counted = true;
                             registered
@@ -212,7 +212,7 @@ impl Brute {
     }
 
     /// At each multiple of the slide that emission time passes.
-    fn emit(&mut self, source: &(u32, String), before: Option<i64>, emission: i64, watermark: i64) {
+    fn emit(&mut self, source: &(u64, String), before: Option<i64>, emission: i64, watermark: i64) {
         let (created, sequence) = (self.log_time, self.offset);
         for registered in self.groups.iter_mut().filter(|known| source_of(&known.group) == *source) {
             let slide = registered.group.slide.micros();
@@ -231,7 +231,7 @@ impl Brute {
         }
     }
 
-    fn close(&mut self, source: &(u32, String), before: i64, watermark: i64) {
+    fn close(&mut self, source: &(u64, String), before: i64, watermark: i64) {
         let (created, sequence) = (self.log_time, self.offset);
         for registered in self.groups.iter_mut().filter(|known| source_of(&known.group) == *source) {
             for (entity, end) in registered.with_empty() {
@@ -243,8 +243,8 @@ impl Brute {
     }
 }
 
-fn source_of(group: &WindowGroup) -> (u32, String) {
-    (group.tenant.0, group.event_type.clone())
+fn source_of(group: &WindowGroup) -> (u64, String) {
+    (group.tenant.get(), group.event_type.clone())
 }
 
 impl Registered {
@@ -276,7 +276,7 @@ impl Registered {
         let events = self.windows.get(&key).cloned().unwrap_or_default();
         self.emitted.insert(key, events.len());
         let cells = self.group.features.iter().map(|feature| cell(feature, &events)).collect();
-        Row { group: self.group.id.0, end, key: entity.to_owned(), created, sequence, cells }
+        Row { group: self.group.id.get(), end, key: entity.to_owned(), created, sequence, cells }
     }
 }
 

@@ -125,7 +125,7 @@ fn saves_are_checked() {
         assert!(Aggregator::load(&[&save[..end]], Options::default()).is_err(), "{end}");
     }
     let mut newer = save.clone();
-    newer[0] = 2;
+    newer[0] = 3;
     let error = Aggregator::load(&[newer], Options::default()).err().unwrap();
-    assert!(error.message.contains("format 2"), "{error}");
+    assert!(error.message.contains("format 3"), "{error}");
 }

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     event::FieldValue,
-    feature::{Cell, Dtype, Duration, GroupId, TenantId, Timestamp, WindowFunction},
+    feature::{Cell, Dtype, Duration, RowId, TenantId, Timestamp, WindowFunction},
 };
 
 mod brute;
@@ -47,7 +47,7 @@ impl Field {
 /// An event that owns its parts; values by field name.
 #[derive(Clone, Debug)]
 pub struct OwnedEvent {
-    pub tenant: u32,
+    pub tenant: u64,
     pub entity_type: Option<&'static str>,
     pub entity: String,
     pub event_type: &'static str,
@@ -68,7 +68,7 @@ pub enum Step {
 /// An emitted row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Row {
-    pub group: u32,
+    pub group: u64,
     pub end: i64,
     pub key: String,
     pub created: i64,
@@ -77,7 +77,7 @@ pub struct Row {
 }
 
 /// What an aggregator said to an event: its judgement, and (group, end) of the windows that it missed.
-pub type Said = (Judgement, Vec<(u32, i64)>);
+pub type Said = (Judgement, Vec<(u64, i64)>);
 
 /// Takes a step; an event's answer comes back. `offset` counts records.
 pub fn take(aggregator: &mut Aggregator, step: &Step, offset: &mut u64) -> Option<Said> {
@@ -90,7 +90,7 @@ pub fn take(aggregator: &mut Aggregator, step: &Step, offset: &mut u64) -> Optio
         Step::Tick(log_time) => aggregator.tick(at(*log_time)).unwrap(),
         Step::Dead(log_time) => aggregator.dead(at(*log_time)).unwrap(),
         Step::Event(log_time, event) => {
-            let tenant = TenantId(event.tenant);
+            let tenant = TenantId::from_stored(event.tenant);
             let fields = aggregator.fields(tenant, event.event_type).to_vec();
             let value = |name: &String| {
                 let found = event.values.iter().find(|(field, _)| field == name);
@@ -108,7 +108,7 @@ pub fn take(aggregator: &mut Aggregator, step: &Step, offset: &mut u64) -> Optio
             };
             let verdict = aggregator.event(at(*log_time), &borrowed).unwrap();
             let missed = verdict.missed.iter().flat_map(|missed| {
-                missed.ends().map(|end| (missed.group.0, end.micros())).collect::<Vec<_>>()
+                missed.ends().map(|end| (missed.group.get(), end.micros())).collect::<Vec<_>>()
             });
             return Some((verdict.judgement, missed.collect()));
         }
@@ -123,7 +123,7 @@ pub fn rows(batches: Vec<WindowRows>, groups: &[WindowGroup]) -> Vec<Row> {
         for at in 0..batch.event_timestamps.len() {
             let cells = batch.columns.iter().zip(features);
             rows.push(Row {
-                group: batch.group.0,
+                group: batch.group.get(),
                 end: batch.event_timestamps[at],
                 key: batch.keys.value(at).to_owned(),
                 created: batch.created[at],
@@ -163,10 +163,10 @@ pub fn feature(function: WindowFunction, field: Option<&str>, dtype: Dtype) -> W
 }
 
 /// A group over purchases of users.
-pub fn group(id: u32, size: i64, slide: i64, features: Vec<WindowFeature>) -> WindowGroup {
+pub fn group(id: u64, size: i64, slide: i64, features: Vec<WindowFeature>) -> WindowGroup {
     WindowGroup {
-        id: GroupId(id),
-        tenant: TenantId(1),
+        id: RowId::from_stored(id),
+        tenant: TenantId::from_stored(1),
         entity_type: "user".into(),
         event_type: "purchase".into(),
         size: seconds(size),

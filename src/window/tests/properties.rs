@@ -5,7 +5,7 @@ use super::{
     feature, group, groups_of, rows, run, seconds, take,
 };
 use crate::{
-    feature::{Cell, Dtype, Element, GroupId, TenantId, Timestamp, Value, WindowFunction as F},
+    feature::{Cell, Dtype, Element, RowId, TenantId, Timestamp, Value, WindowFunction as F},
     window::{WindowFeature, WindowGroup},
 };
 use proptest::{
@@ -76,7 +76,7 @@ fn step() -> impl Strategy<Value = (i64, Option<(i64, OwnedEvent)>, bool)> {
     let age =
         prop_oneof![8 => 0..15 * SECOND, 3 => 0..60 * SECOND, 1 => 0..200 * SECOND, 1 => -25 * SECOND..0];
     let event = (
-        select(vec![1u32, 1, 1, 2]),
+        select(vec![1u64, 1, 1, 2]),
         select(vec![None, None, Some("user"), Some("merchant")]),
         "[a-d]",
         select(vec!["purchase", "purchase", "purchase", "view"]),
@@ -102,7 +102,7 @@ fn registration() -> impl Strategy<Value = (WindowGroup, usize)> {
         1i64..6,
         select(vec![1i64, 5, 7, 10, 10]),
         vec(any::<bool>(), all_features().len()),
-        select(vec![1u32, 1, 1, 2]),
+        select(vec![1u64, 1, 1, 2]),
         select(vec!["user", "user", "user", "merchant"]),
         select(vec!["purchase", "purchase", "view"]),
         prop_oneof![2 => Just(0usize), 1 => 0..60usize],
@@ -118,7 +118,7 @@ fn registration() -> impl Strategy<Value = (WindowGroup, usize)> {
                 features = all_features();
             }
             let group = WindowGroup {
-                tenant: TenantId(tenant),
+                tenant: TenantId::from_stored(tenant),
                 entity_type: entity_type.into(),
                 event_type: event_type.into(),
                 ..group(0, ratio * slide, slide, features)
@@ -147,7 +147,7 @@ prop_compose! {
                     }
                     _ => Span::Live,
                 };
-                steps.push(Step::Register(WindowGroup { id: GroupId(id as u32), ..group.clone() }, span));
+                steps.push(Step::Register(WindowGroup { id: RowId::from_stored(id as u64), ..group.clone() }, span));
             }
             log_time += passes;
             steps.push(match event {
@@ -217,7 +217,7 @@ proptest! {
         for (own, expected) in own.iter().zip(&expected) {
             let place = |row: &Row| (row.sequence, row.created, row.group, row.end, row.key.clone());
             prop_assert_eq!(place(own), place(expected));
-            let features = &groups.iter().find(|group| group.id.0 == own.group).unwrap().features;
+            let features = &groups.iter().find(|group| group.id.get() == own.group).unwrap().features;
             for ((own, expected), feature) in own.cells.iter().zip(&expected.cells).zip(features) {
                 prop_assert!(agree(own, expected, feature), "{feature:?}: {own:?}, expected {expected:?}");
             }
@@ -244,7 +244,7 @@ proptest! {
             if *cut % 2 == 0 {
                 aggregator.warm(steps[at..].iter().filter_map(|step| match step {
                     Step::Event(_, event) => Some((
-                        TenantId(event.tenant),
+                        TenantId::from_stored(event.tenant),
                         event.event_type,
                         &*event.entity,
                         Timestamp::from_stored(event.timestamp),
@@ -285,7 +285,7 @@ proptest! {
         prop_assert_eq!(aggregator.due_at(), whole.due_at());
         // Batches list their rows by group; within a group the order is part of what must agree.
         for group in &groups {
-            let of = |rows: &[Row]| rows.iter().filter(|row| row.group == group.id.0).map(bits).collect::<Vec<_>>();
+            let of = |rows: &[Row]| rows.iter().filter(|row| row.group == group.id.get()).map(bits).collect::<Vec<_>>();
             prop_assert_eq!(of(&got), of(&expected));
         }
     }
@@ -303,7 +303,7 @@ proptest! {
         // Whatever is pending is emitted, and whatever is open closes.
         let ends = START + 100_000 * SECOND;
         let last = OwnedEvent {
-            tenant: group.tenant.0,
+            tenant: group.tenant.get(),
             entity_type: None,
             entity: "z".into(),
             event_type: if group.event_type == "view" { "view" } else { "purchase" },

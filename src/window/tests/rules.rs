@@ -4,7 +4,7 @@ use super::{
     Aggregator, DeadReason, Judgement, Options, OwnedEvent, Row, SECOND, START, Span, Step, count_and_sum,
     feature, group, groups_of, purchase, rows, run, seconds, take, tick,
 };
-use crate::feature::{Cell, Dtype, GroupId, Timestamp, Value, WindowFunction as F};
+use crate::feature::{Cell, Dtype, RowId, Timestamp, Value, WindowFunction as F};
 
 /// (end in s after START, created in s after START, count, sum)
 fn shown(rows: &[Row]) -> Vec<(i64, i64, i64, f64)> {
@@ -188,8 +188,11 @@ fn rule_14_windows_start_after_what_was_seen() {
     let of = |id| shown(&rows.iter().filter(|row| row.group == id).cloned().collect::<Vec<_>>());
     assert_eq!(of(1), [(40, 50, 2, 3.0), (60, 300, 3, 7.0), (80, 300, 1, 4.0), (100, 300, 0, 0.0)]);
     assert_eq!(of(2), [(80, 300, 1, 4.0), (100, 300, 0, 0.0)]);
-    assert_eq!(aggregator.first_end(GroupId(1)), None);
-    assert_eq!(aggregator.first_end(GroupId(2)), Some(Timestamp::from_stored(START + 80 * SECOND)));
+    assert_eq!(aggregator.first_end(RowId::from_stored(1)), None);
+    assert_eq!(
+        aggregator.first_end(RowId::from_stored(2)),
+        Some(Timestamp::from_stored(START + 80 * SECOND))
+    );
 }
 
 /// Backfill and the live windows of one log together are what one aggregator from the start gives.
@@ -216,7 +219,7 @@ fn rule_14_backfill_joins_the_live_windows() {
     let whole = run(&[&[register()], &events[..]].concat(), Options::default()).0;
     for at in [1, 57, 200, 399] {
         let live = run(&[&events[..at], &[register()], &events[at..]].concat(), Options::default());
-        let first = live.2.first_end(GroupId(1)).unwrap();
+        let first = live.2.first_end(RowId::from_stored(1)).unwrap();
         let backfill = Step::Register(group(1, 40, 20, count_and_sum()), Span::Before(first));
         let filled = run(&[&[backfill], &events[..]].concat(), Options::default());
         assert!(filled.2.is_backfilled());

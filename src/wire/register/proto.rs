@@ -90,7 +90,7 @@ pub fn feature_to(entry: &CatalogueEntry) -> proto::Feature {
     proto::Feature {
         definition: Some(definition),
         r#ref: feature.full_ref().to_string(),
-        id: feature.id.0,
+        id: feature.id.get(),
         status: match feature.status {
             VersionStatus::Draft => proto::FeatureVersionStatus::Draft,
             VersionStatus::Active => proto::FeatureVersionStatus::Active,

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use larder::{
     app::{App, Storage},
     config::Config,
-    feature::{GroupSchema, Timestamp},
+    feature::{RowSchema, Timestamp},
     store::{
         Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
         StoreError, Views,
@@ -49,7 +49,7 @@ impl LatestReads for HalfBroken {
 
 #[async_trait]
 impl Views for HalfBroken {
-    async fn snapshot(&self, groups: &[Arc<GroupSchema>]) -> Result<Arc<dyn Snapshot>> {
+    async fn snapshot(&self, groups: &[Arc<RowSchema>]) -> Result<Arc<dyn Snapshot>> {
         match groups.len() == self.groups_broken {
             true => Err(gone()),
             false => self.whole.snapshot(groups).await,

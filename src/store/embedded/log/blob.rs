@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! [log time: i64][records: u32][least event timestamp: i64][greatest: i64]      the head
-//! for each record [payload bytes: u32][what: u8][tenant: u32][payload]
+//! for each record [bytes after this head: u32][what: u8][tenant: u32][payload]
 //! ```
 //!
-//! All integers are little-endian. The engine checks the bytes that it holds, so blobs carry no checksum. A blob without
+//! All integers are little-endian. A tenant whose number takes more than 32 bits has `WIDE` added to `what`, and its upper
+//! 32 bits before the payload: what was written while numbers had 32 bits is read as ever. The engine checks the bytes that it holds, so blobs carry no checksum. A blob without
 //! events has a least event timestamp above the greatest.
 
 use crate::{
@@ -23,6 +24,9 @@ pub const RECORD_BYTES: usize = 9;
 const JSON: u8 = 0;
 const PROTO: u8 = 1;
 const TICK: u8 = 2;
+/// Added to `JSON` and `PROTO`: four more bytes of the tenant follow.
+const WIDE: u8 = 0x80;
+const WIDE_BYTES: usize = 4;
 
 /// Records of one partition that follow each other, without their log time.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Piece {
     /// One record that only carries log time.
     pub fn tick() -> Self {
         let mut piece = Self::with_capacity(RECORD_BYTES);
-        piece.push(TICK, TenantId(0), &[]);
+        piece.push(TICK, TenantId::from_stored(0), &[]);
         piece
     }
 
@@ -83,9 +87,12 @@ impl Piece {
     }
 
     fn push(&mut self, what: u8, tenant: TenantId, payload: &[u8]) {
-        self.bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-        self.bytes.push(what);
-        self.bytes.extend_from_slice(&tenant.0.to_le_bytes());
+        let (low, high) = halves(tenant);
+        let wide = if high == 0 { &[][..] } else { &high.to_le_bytes()[..] };
+        self.bytes.extend_from_slice(&((wide.len() + payload.len()) as u32).to_le_bytes());
+        self.bytes.push(if high == 0 { what } else { what | WIDE });
+        self.bytes.extend_from_slice(&low.to_le_bytes());
+        self.bytes.extend_from_slice(wide);
         self.bytes.extend_from_slice(payload);
         self.records += 1;
     }
@@ -116,7 +123,12 @@ impl Piece {
 /// What a record takes in a blob.
 pub fn record_bytes(record: &NewRecord) -> usize {
     let (Payload::Json(payload) | Payload::Proto(payload)) = &record.payload;
-    RECORD_BYTES + payload.len()
+    RECORD_BYTES + if halves(record.tenant).1 == 0 { 0 } else { WIDE_BYTES } + payload.len()
+}
+
+/// The lower and the upper 32 bits of a tenant's number.
+fn halves(tenant: TenantId) -> (u32, u32) {
+    (tenant.get() as u32, (tenant.get() >> 32) as u32)
 }
 
 impl Head {
@@ -173,9 +185,18 @@ impl Blob {
             if at > self.bytes.len() {
                 return None;
             }
-            let tenant = TenantId(u32::from_le_bytes(head[5..9].try_into().ok()?));
-            let event = |payload| Body::Event { tenant, payload };
-            let body = match head[4] {
+            let word = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_le_bytes);
+            let mut tenant = u64::from(word(&head[5..9])?);
+            let mut start = start;
+            if head[4] & WIDE != 0 {
+                tenant |= u64::from(word(self.bytes.get(start..start + WIDE_BYTES)?)?) << 32;
+                start += WIDE_BYTES;
+            }
+            if start > at {
+                return None;
+            }
+            let event = |payload| Body::Event { tenant: TenantId::from_stored(tenant), payload };
+            let body = match head[4] & !WIDE {
                 JSON => event(Payload::Json(self.bytes.slice(start..at))),
                 PROTO => event(Payload::Proto(self.bytes.slice(start..at))),
                 TICK => Body::Tick,

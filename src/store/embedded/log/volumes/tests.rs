@@ -30,7 +30,7 @@ fn blob(first: u64) -> Blob {
     let mut piece = Piece::with_capacity(1_000);
     for offset in first..first + 3 {
         piece.push_event(&NewRecord {
-            tenant: TenantId(1),
+            tenant: TenantId::from_stored(1),
             key: "key".into(),
             event_timestamp: Timestamp::from_stored(10 * first as i64),
             payload: payload(offset),
@@ -72,8 +72,10 @@ fn check(volumes: &Volumes) {
         let offsets: Vec<u64> = records.iter().map(|record| record.offset).collect();
         assert_eq!(offsets, (start..end).collect::<Vec<_>>());
         for record in &records {
-            let body =
-                crate::store::events::Body::Event { tenant: TenantId(1), payload: payload(record.offset) };
+            let body = crate::store::events::Body::Event {
+                tenant: TenantId::from_stored(1),
+                payload: payload(record.offset),
+            };
             assert_eq!(record.body, body);
             assert_eq!(record.log_time.micros() as u64, record.offset / 3 * 30);
             let log_time = volumes.log_time_at(partition, record.offset).unwrap();
