@@ -8,6 +8,7 @@ use super::{
     Call, Shared,
     body::AnyBody,
     error::{Cause, Refusal},
+    routes::{ARROW, JSON, NDJSON, PARQUET},
 };
 use crate::{
     error::{Error, Result},
@@ -36,10 +37,6 @@ const FEATURES_BYTES_MAX: usize = 4 << 10;
 const TRAILERS: &str = "x-larder-settled-at, x-larder-repeatable, x-larder-rows, x-larder-spine-hash";
 /// For the last line to leave before the connection is cut.
 const LAST_LINE_TIME: Duration = Duration::from_millis(50);
-
-const NDJSON: &str = "application/x-ndjson";
-const ARROW: &str = "application/vnd.apache.arrow.stream";
-const PARQUET: &str = "application/vnd.apache.parquet";
 
 /// Answers `POST /features/batch`.
 pub(super) async fn answer(
@@ -109,7 +106,7 @@ fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, Refusal>
     }
     let format = |wish: &str| match wish {
         "*/*" | "application/*" => Some(own),
-        "application/json" => Some(BatchFormat::Json),
+        JSON => Some(BatchFormat::Json),
         NDJSON => Some(BatchFormat::Lines),
         ARROW => Some(BatchFormat::ArrowStream),
         PARQUET => Some(BatchFormat::Parquet),
@@ -123,7 +120,7 @@ fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, Refusal>
 
 fn respond(answer: RestAnswer, format: BatchFormat, call: Call) -> Response {
     let content_type = match format {
-        BatchFormat::Json => "application/json",
+        BatchFormat::Json => JSON,
         BatchFormat::Lines => NDJSON,
         BatchFormat::ArrowStream => ARROW,
         BatchFormat::Parquet => PARQUET,

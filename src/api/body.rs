@@ -3,6 +3,7 @@
 use super::{
     Shared,
     error::{Cause, Refusal},
+    routes::{ARROW, JSON, NDJSON, media_types},
 };
 use crate::error::{Error, Kind};
 use axum::{
@@ -23,9 +24,6 @@ use std::{
     vec,
 };
 use tokio::time::{Instant, timeout_at};
-
-/// The media type of an Arrow IPC stream.
-pub const ARROW: &str = "application/vnd.apache.arrow.stream";
 
 /// Of a body that is too large, so much is taken before the answer.
 const DISCARDED_BYTES_MAX: usize = 64 << 20;
@@ -102,8 +100,8 @@ impl FromRequest<Arc<Shared>> for JsonBody {
 
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
         match media_type(request.headers())? {
-            "application/json" => read_whole(request.into_body(), shared).await.map(Self),
-            other => Err(unsupported(other, "application/json")),
+            JSON => read_whole(request.into_body(), shared).await.map(Self),
+            other => Err(unsupported(other, JSON)),
         }
     }
 }
@@ -114,16 +112,10 @@ impl FromRequest<Arc<Shared>> for AnyBody {
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
         let idle = shared.settings.stream_timeout;
         match media_type(request.headers())? {
-            "application/json" => read_whole(request.into_body(), shared).await.map(Self::Json),
-            "application/x-ndjson" => Ok(Self::Lines(pieces(request.into_body(), idle))),
+            JSON => read_whole(request.into_body(), shared).await.map(Self::Json),
+            NDJSON => Ok(Self::Lines(pieces(request.into_body(), idle))),
             ARROW => Ok(Self::Arrow(pieces(request.into_body(), idle))),
-            other => Err(unsupported(
-                other,
-                match request.uri().path().ends_with("/batch") {
-                    true => "application/json, application/x-ndjson or application/vnd.apache.arrow.stream",
-                    false => "application/json or application/x-ndjson",
-                },
-            )),
+            other => Err(unsupported(other, &media_types(request.method(), request.uri().path()))),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The gate makes it after authentication and puts it into the request; handlers of both transports take it from there
 //! and leave notes on it, which the gate writes into metrics and the log.
 
-use super::{error::Refusal, verb::Verb};
+use super::{error::Refusal, routes::Rpc};
 use crate::{
     access::Caller,
     error::{Error, Kind},
@@ -55,7 +55,7 @@ pub struct CallParts {
 /// What handlers tell of a call.
 #[derive(Debug)]
 pub(super) struct Notes {
-    pub verb: AtomicU8,
+    pub rpc: AtomicU8,
     pub feature_count: AtomicU64,
     pub cells_read: AtomicU64,
     pub rows_written: AtomicU64,
@@ -64,9 +64,9 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    pub fn new(verb: Verb) -> Self {
+    pub fn new(rpc: Rpc) -> Self {
         Self {
-            verb: AtomicU8::new(verb as u8),
+            rpc: AtomicU8::new(rpc.number()),
             feature_count: AtomicU64::new(0),
             cells_read: AtomicU64::new(0),
             rows_written: AtomicU64::new(0),
@@ -75,8 +75,8 @@ impl Notes {
         }
     }
 
-    pub fn verb(&self) -> Verb {
-        Verb::of_number(self.verb.load(Ordering::Relaxed))
+    pub fn rpc(&self) -> Rpc {
+        Rpc::of_number(self.rpc.load(Ordering::Relaxed))
     }
 }
 
@@ -174,8 +174,8 @@ impl<S: Sync> FromRequestParts<S> for Call {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         let call = parts.extensions.get::<Call>().cloned().ok_or_else(unauthenticated)?;
         if let Some(pattern) = parts.extensions.get::<MatchedPath>() {
-            let verb = Verb::of_rest(&parts.method, pattern.as_str());
-            call.notes.verb.store(verb as u8, Ordering::Relaxed);
+            let rpc = Rpc::of_rest(&parts.method, pattern.as_str());
+            call.notes.rpc.store(rpc.number(), Ordering::Relaxed);
         }
         Ok(call)
     }

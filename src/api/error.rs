@@ -12,6 +12,7 @@ use axum::{
     http::{HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::HashMap;
 use tonic::{Code, Status};
@@ -21,6 +22,31 @@ use tonic_types::{ErrorDetails, StatusExt};
 const MESSAGE_BYTES_MAX: usize = 2_048;
 /// Who speaks in `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "larder";
+
+/// Names of gRPC codes, by number.
+pub(super) const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+pub(super) fn code_name(code: Code) -> &'static str {
+    CODES[code as usize]
+}
 
 /// Why a call is refused: a reason both transports know, or one of HTTP alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +102,23 @@ impl Cause {
     }
 }
 
+/// Why a call was refused, as RFC 9457 has it.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Problem<'a> {
+    /// `urn:larder:problem:` and what kind it is.
+    r#type: String,
+    title: &'a str,
+    /// The status of the answer.
+    status: u16,
+    /// What is wrong, and what to do.
+    detail: &'a str,
+    /// The path of the offending field in the request, such as `features[1]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    /// The answer's `x-request-id`.
+    request_id: &'a str,
+}
+
 /// A refused call on its way out. REST handlers return it; the gate writes it, because only the gate knows the request id.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -91,16 +134,6 @@ impl Refusal {
 
     /// The body of a problem, as RFC 9457 has it.
     pub fn problem(&self, request_id: &str) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Problem<'a> {
-            r#type: String,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            field: Option<&'a str>,
-            request_id: &'a str,
-        }
         let row = self.cause.row();
         let problem = Problem {
             r#type: format!("urn:larder:problem:{}", row.slug),
@@ -199,6 +232,14 @@ mod tests {
         assert_eq!(details.bad_request().unwrap().field_violations[0].field, "features[1]");
         assert_eq!(details.error_info().unwrap().reason, "INVALID_ARGUMENT");
         assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn codes_are_named_by_number() {
+        for number in 0..17 {
+            let code = Code::from_i32(number);
+            assert_eq!(format!("{code:?}").to_uppercase(), code_name(code).replace('_', ""));
+        }
     }
 
     #[test]

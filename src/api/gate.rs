@@ -8,7 +8,7 @@ use super::{
     deadline,
     error::{Cause, Refusal},
     record::{Record, StreamBody},
-    verb::{Transport, Verb, is_guarded},
+    routes::{ARROW, JSON, METRICS, PARQUET, Rpc, Transport, is_guarded, may_stream},
 };
 use crate::{access::Scope, error::Error};
 use axum::{
@@ -16,7 +16,7 @@ use axum::{
     body::{Body, HttpBody},
 };
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use std::{any::Any, convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 use tonic::Code;
@@ -87,9 +87,10 @@ impl Gate {
 
     fn record(&self, request: &Request<WatchedBody>) -> Record {
         let transport = transport(request.headers());
-        let verb = match transport {
-            Transport::Grpc => Verb::of_grpc(request.uri().path()),
-            Transport::Rest => Verb::Other,
+        let rpc = match transport {
+            Transport::Grpc => Rpc::of_grpc(request.uri().path()),
+            // The router knows.
+            Transport::Rest => Rpc::OTHER,
         };
         self.watch.begin_request();
         Record {
@@ -98,7 +99,7 @@ impl Gate {
             transport,
             request_id: RequestId::of(request.headers()),
             started: Instant::now(),
-            verb,
+            rpc,
             call: None,
             code: Code::Cancelled,
         }
@@ -118,7 +119,7 @@ impl Gate {
         let timeout = deadline::asked(headers)?.or(default);
         let deadline = timeout.and_then(|timeout| record.started.checked_add(timeout));
         let path = request.uri().path();
-        if path == "/metrics" {
+        if path == METRICS {
             self.admit_to_metrics(headers)?;
         }
         if !is_guarded(path) {
@@ -129,7 +130,7 @@ impl Gate {
             request_id: record.request_id.clone(),
             started: record.started,
             deadline,
-            notes: Notes::new(record.verb),
+            notes: Notes::new(record.rpc),
         });
         Ok(Admission { call: Some(call), stream, deadline })
     }
@@ -191,26 +192,18 @@ fn transport(headers: &HeaderMap) -> Transport {
 
 /// Whether a request may go on for as long as its caller likes.
 fn is_stream(request: &Request<WatchedBody>, record: &Record) -> bool {
-    let mentions = |name: HeaderName, what| {
-        request
-            .headers()
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .is_some_and(|value| value.contains(what))
-    };
-    match (record.transport, request.uri().path()) {
-        (Transport::Grpc, path) => {
-            matches!(
-                record.verb,
-                Verb::GetHistoricalFeatures | Verb::StreamWriteFeatures | Verb::StreamPublishEvents
-            ) || path.starts_with("/grpc.")
+    let path = request.uri().path();
+    match record.transport {
+        Transport::Grpc => record.rpc.row().is_some_and(|row| row.streams) || path.starts_with("/grpc."),
+        Transport::Rest if may_stream(request.method(), path) => {
+            let mentions = |name: HeaderName, media_type| {
+                let value = request.headers().get(name).and_then(|value| value.to_str().ok());
+                value.is_some_and(|value| value.contains(media_type))
+            };
+            !mentions(header::CONTENT_TYPE, JSON)
+                || [ARROW, PARQUET].iter().any(|media_type| mentions(header::ACCEPT, media_type))
         }
-        (Transport::Rest, "/api/v1/features/batch" | "/api/v1/features/write" | "/api/v1/events") => {
-            request.method() == Method::POST
-                && (!mentions(header::CONTENT_TYPE, "application/json")
-                    || mentions(header::ACCEPT, "application/vnd.apache."))
-        }
-        _ => false,
+        Transport::Rest => false,
     }
 }
 

@@ -7,8 +7,7 @@
 //!                 metrics, log
 //! ```
 //!
-//! To add a verb: its use case in `serving`, its conversions in `wire`, a name in `verb`, three lines in `grpc` and in
-//! `rest`.
+//! `routes` is the one table: router, labels, sampling, streams and the OpenAPI document come from it.
 
 mod batch;
 mod body;
@@ -22,11 +21,12 @@ pub mod error;
 mod gate;
 mod grpc;
 mod health;
+mod openapi;
 mod record;
 mod rest;
+mod routes;
 mod server;
 mod settings;
-mod verb;
 
 pub use call::{Call, RequestId};
 pub use server::{Server, Surface};
@@ -52,7 +52,7 @@ pub struct Shared {
 impl Shared {
     /// `online_sample`: of so many frequent requests one is logged at `info`; 0 = none.
     pub fn new(service: Service, settings: HttpSettings, online_sample: u64) -> Arc<Self> {
-        let metrics = Metrics::new(verb::LABELS);
+        let metrics = Metrics::new(routes::LABELS);
         let streams = service.events.streams.clone();
         metrics.watch_streams(move || streams.samples());
         Arc::new(Self {

@@ -5,8 +5,8 @@ use super::{
     call::{Call, RequestId},
     connection::Watch,
     deadline,
-    error::Refusal,
-    verb::{Transport, Verb, code_name},
+    error::{Refusal, code_name},
+    routes::{Rpc, Transport},
 };
 use axum::body::{Body, Bytes, HttpBody};
 use http_body::{Frame, SizeHint};
@@ -28,7 +28,7 @@ pub(super) struct Record {
     pub request_id: RequestId,
     pub started: Instant,
     /// By path; a call knows better.
-    pub verb: Verb,
+    pub rpc: Rpc,
     pub call: Option<Call>,
     /// A caller that goes away leaves `Cancelled`.
     pub code: Code,
@@ -39,9 +39,9 @@ impl Drop for Record {
         let now = Instant::now();
         let took = now.duration_since(self.started);
         self.watch.end_request(now);
-        let verb = self.call.as_ref().map_or(self.verb, |call| call.notes.verb());
+        let rpc = self.call.as_ref().map_or(self.rpc, |call| call.notes.rpc());
         let metrics = &self.shared.metrics;
-        metrics.answered(self.transport as usize, verb as usize, self.code as usize, took);
+        metrics.answered(self.transport as usize, usize::from(rpc.number()), self.code as usize, took);
         let notes = self.call.as_ref().map(|call| &call.notes);
         let read = |count: fn(&super::call::Notes) -> u64| notes.map_or(0, count);
         let cells = read(|notes| notes.cells_read.load(Ordering::Relaxed));
@@ -61,7 +61,7 @@ impl Drop for Record {
                 tracing::$level!(
                     target: "larder::api",
                     request_id = self.request_id.as_str(),
-                    verb = verb.name(),
+                    verb = rpc.name(),
                     code = code_name(self.code),
                     entity_id = notes.and_then(|notes| notes.entity_id.get()).map(String::as_str),
                     feature_count = notes.map(|notes| notes.feature_count.load(Ordering::Relaxed)),
@@ -72,14 +72,10 @@ impl Drop for Record {
                 )
             };
         }
-        match (self.code, verb) {
+        match (self.code, rpc.row()) {
             (Code::Internal | Code::Unknown | Code::DataLoss | Code::Unavailable, _) => line!(warn),
-            (_, Verb::Other) | (Code::Unauthenticated, _) => line!(debug),
-            (_, Verb::GetOnlineFeatures | Verb::WriteFeatures | Verb::PublishEvents)
-                if !self.shared.is_sampled() =>
-            {
-                line!(debug)
-            }
+            (_, None) | (Code::Unauthenticated, _) => line!(debug),
+            (_, Some(row)) if row.sampled && !self.shared.is_sampled() => line!(debug),
             _ => line!(info),
         }
     }

@@ -1,9 +1,10 @@
-//! REST under `/api/v1`: the verbs of `grpc.rs`, in the same order.
+//! REST under `/api/v1`: a handler for each route of the table.
 
 use super::{
     Call, Shared, batch,
-    body::{ARROW, AnyBody, JsonBody, PathPart, PiecesBody, unsupported},
+    body::{AnyBody, JsonBody, PathPart, PiecesBody, unsupported},
     error::{Cause, Refusal},
+    routes::{ARROW, JSON},
 };
 use crate::{
     error::Error,
@@ -30,7 +31,6 @@ use axum::{
     extract::{RawQuery, State},
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::Response,
-    routing::{delete, get, post},
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -39,52 +39,30 @@ use std::sync::Arc;
 type Answer = Result<Response, Refusal>;
 type Api = State<Arc<Shared>>;
 
-/// Every path. The reserved words of feature names keep `/features/online` and the like apart from `/features/{name}`.
-pub(super) fn router(shared: &Arc<Shared>) -> Router {
-    Router::new()
-        .route("/api/v1/features/online", post(get_online_features))
-        .route("/api/v1/features/online:packed", post(get_online_features_packed))
-        .route("/api/v1/features/batch", post(get_historical_features))
-        .route("/api/v1/features/register", post(register_features))
-        .route("/api/v1/features/{name}/status", post(set_feature_status))
-        .route("/api/v1/features/{name}", get(get_feature))
-        .route("/api/v1/features", get(list_features))
-        .route("/api/v1/feature-sets/{name}", get(get_feature_set).put(put_feature_set))
-        .route("/api/v1/feature-sets", get(list_feature_sets))
-        .route("/api/v1/features/write", post(write_features))
-        .route("/api/v1/events", post(publish_events))
-        .route("/api/v1/features/{name}/history", get(get_feature_history))
-        .route("/api/v1/features/{name}/statistics", get(get_feature_statistics))
-        .route("/api/v1/features/explain", post(explain_feature).get(get_feature_called_explain))
-        .route("/api/v1/cache/invalidate/{entity_id}", delete(invalidate_entity))
-        .route("/api/v1/cache/invalidate", post(invalidate_cache))
-        .route("/api/v1/admin/streams", get(list_streams))
-        .route("/api/v1/admin/backfills", get(list_backfills))
-        .route("/api/v1/admin/late-events", get(list_late_events))
-        .route("/api/v1/admin/dead-letters", get(list_dead_letters))
-        .with_state(shared.clone())
-}
-
 /// Makes problems of what a router has no answer for.
 pub(super) fn with_fallbacks(router: Router) -> Router {
     router.fallback(unknown_path).method_not_allowed_fallback(wrong_method)
 }
 
-async fn get_online_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+pub(super) async fn get_online_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let request = online::JsonRequest::read(&body)?;
     let answer = call.online(&shared.service, request.to_online(&request.entities())?).await?;
     let pieces = online::write_json(&answer, &request, &call.envelope(&shared.service))?;
     Ok(json(Body::new(PiecesBody::new(pieces))))
 }
 
-async fn get_online_features_packed(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+pub(super) async fn get_online_features_packed(
+    call: Call,
+    State(shared): Api,
+    JsonBody(body): JsonBody,
+) -> Answer {
     let (request, envelope) = (online::JsonRequest::read_packed(&body)?, call.envelope(&shared.service));
     let answer = call.online(&shared.service, request.to_online(&request.entities())?).await?;
     let reply = online::Reply::new(answer, request.schema_id, &envelope)?;
     Ok(json(online::write_packed(&reply, envelope.bytes_max)?))
 }
 
-async fn get_historical_features(
+pub(super) async fn get_historical_features(
     call: Call,
     State(shared): Api,
     headers: HeaderMap,
@@ -94,12 +72,12 @@ async fn get_historical_features(
     batch::answer(&call, &shared, &headers, query.as_deref(), body).await
 }
 
-async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+pub(super) async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let request = control::read::<Registration>(&body)?.into_proto()?;
     Ok(shape(Registered::from(shared.register_features(&call, request).await?)))
 }
 
-async fn set_feature_status(
+pub(super) async fn set_feature_status(
     call: Call,
     State(shared): Api,
     PathPart(feature): PathPart,
@@ -110,17 +88,17 @@ async fn set_feature_status(
     Ok(shape(answer.feature.map(Feature::from)))
 }
 
-async fn get_feature(call: Call, State(shared): Api, PathPart(feature): PathPart) -> Answer {
+pub(super) async fn get_feature(call: Call, State(shared): Api, PathPart(feature): PathPart) -> Answer {
     let answer = shared.get_feature(&call, GetFeatureRequest { feature }).await?;
     Ok(shape(answer.feature.map(Feature::from)))
 }
 
-async fn list_features(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list_features(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     let request = query::read::<FeaturesQuery>(query.as_deref())?;
     Ok(shape(FeatureList::from(shared.list_features(&call, request.into()).await?)))
 }
 
-async fn put_feature_set(
+pub(super) async fn put_feature_set(
     call: Call,
     State(shared): Api,
     PathPart(name): PathPart,
@@ -131,17 +109,17 @@ async fn put_feature_set(
     Ok(shape(answer.feature_set.map(FeatureSet::from)))
 }
 
-async fn get_feature_set(call: Call, State(shared): Api, PathPart(name): PathPart) -> Answer {
+pub(super) async fn get_feature_set(call: Call, State(shared): Api, PathPart(name): PathPart) -> Answer {
     let answer = shared.get_feature_set(&call, GetFeatureSetRequest { name }).await?;
     Ok(shape(answer.feature_set.map(FeatureSet::from)))
 }
 
-async fn list_feature_sets(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list_feature_sets(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     let request = query::read::<FeatureSetsQuery>(query.as_deref())?;
     Ok(shape(FeatureSetList::from(shared.list_feature_sets(&call, request.into()).await?)))
 }
 
-async fn write_features(
+pub(super) async fn write_features(
     call: Call,
     State(shared): Api,
     RawQuery(query): RawQuery,
@@ -159,7 +137,7 @@ async fn write_features(
     Ok(json(write::write_outcome(&outcome, rejected)))
 }
 
-async fn publish_events(
+pub(super) async fn publish_events(
     call: Call,
     State(shared): Api,
     RawQuery(query): RawQuery,
@@ -177,7 +155,7 @@ async fn publish_events(
     Ok(json(events::publish_outcome(&outcome, rejected)))
 }
 
-async fn get_feature_history(
+pub(super) async fn get_feature_history(
     call: Call,
     State(shared): Api,
     PathPart(name): PathPart,
@@ -187,7 +165,7 @@ async fn get_feature_history(
     Ok(shape(History::of(shared.get_feature_history(&call, request).await?, int64)))
 }
 
-async fn get_feature_statistics(
+pub(super) async fn get_feature_statistics(
     call: Call,
     State(shared): Api,
     PathPart(name): PathPart,
@@ -197,18 +175,18 @@ async fn get_feature_statistics(
     Ok(shape(FeatureStatistics::from(shared.get_feature_statistics(&call, request).await?)))
 }
 
-async fn explain_feature(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+pub(super) async fn explain_feature(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let question: Question = control::read(&body)?;
     let int64 = question.int64;
     Ok(shape(Explanation::of(shared.explain_feature(&call, question.into()).await?, int64)))
 }
 
 /// No reserved word: a feature may be called so.
-async fn get_feature_called_explain(call: Call, shared: Api) -> Answer {
+pub(super) async fn get_feature_called_explain(call: Call, shared: Api) -> Answer {
     get_feature(call, shared, PathPart("explain".into())).await
 }
 
-async fn invalidate_entity(
+pub(super) async fn invalidate_entity(
     call: Call,
     State(shared): Api,
     PathPart(entity_id): PathPart,
@@ -218,27 +196,27 @@ async fn invalidate_entity(
     Ok(shape(Invalidated::from(shared.invalidate_cache(&call, request).await?)))
 }
 
-async fn invalidate_cache(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
+pub(super) async fn invalidate_cache(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
     let request: Invalidation = control::read(&body)?;
     Ok(shape(Invalidated::from(shared.invalidate_cache(&call, request.into()).await?)))
 }
 
-async fn list_streams(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list_streams(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref())?.finish()?;
     Ok(shape(StreamList::from(shared.list_streams(&call, ListStreamsRequest {}).await?)))
 }
 
-async fn list_backfills(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list_backfills(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     Query::parse(query.as_deref())?.finish()?;
     Ok(shape(BackfillList::from(shared.list_backfills(&call, ListBackfillsRequest {}).await?)))
 }
 
-async fn list_late_events(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list_late_events(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     let request = query::read::<LateEventsQuery>(query.as_deref())?;
     Ok(shape(LateEventList::from(shared.list_late_events(&call, request.into()).await?)))
 }
 
-async fn list_dead_letters(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list_dead_letters(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
     let request = query::read::<DeadLettersQuery>(query.as_deref())?;
     Ok(shape(DeadLetterList::from(shared.list_dead_letters(&call, request.into()).await?)))
 }
@@ -266,6 +244,6 @@ fn shape(shape: impl Serialize) -> Response {
 /// An answer in JSON.
 fn json(body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response
 }

@@ -4,7 +4,7 @@ use super::{
     HttpSettings, Shared,
     connection::{Watch, WatchedStream},
     gate::Gate,
-    grpc, health, rest,
+    grpc, rest, routes,
 };
 use crate::error::{Error, Result};
 use hyper::service::service_fn;
@@ -71,14 +71,10 @@ impl Server {
         let (health, router) = match surface {
             Surface::Api => {
                 let (health, grpc) = grpc::routes(&shared).await;
-                let router = grpc
-                    .into_axum_router()
-                    .reset_fallback()
-                    .merge(rest::router(&shared))
-                    .merge(health::router(&shared));
+                let router = grpc.into_axum_router().reset_fallback().merge(routes::router(&shared, false));
                 (Some(health), router)
             }
-            Surface::Metrics => (None, health::router(&shared)),
+            Surface::Metrics => (None, routes::router(&shared, true)),
         };
         let router = rest::with_fallbacks(router);
         let gate = Gate { shared: shared.clone(), router, surface, watch: Watch::new(), loopback: false };

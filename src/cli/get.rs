@@ -120,11 +120,11 @@ fn entity_text(entity: &BTreeMap<String, String>) -> String {
 }
 
 /// The shape that REST answers with.
-fn shape(answer: &OnlineAnswer, entities: &Entities) -> shape::Answer {
+fn shape(answer: &OnlineAnswer, entities: &Entities) -> shape::OnlineAnswer {
     let features = &answer.schema.features;
     let results = entities.iter().enumerate().take(answer.rows.len()).map(|(row, entity)| {
         let id = entity.get("entity_id").filter(|_| entity.len() == 1).cloned();
-        let mut result = shape::Entity {
+        let mut result = shape::OnlineEntity {
             entities: id.is_none().then(|| entity.clone()),
             entity_id: id,
             ..Default::default()
@@ -138,11 +138,14 @@ fn shape(answer: &OnlineAnswer, entities: &Entities) -> shape::Answer {
         }
         result
     });
-    shape::Answer {
+    shape::OnlineAnswer {
         request_id: answer.request_id.clone(),
         degraded: answer.degraded,
         features: Members(
-            features.iter().map(|feature| (feature.name.clone(), shape::Feature::from(feature))).collect(),
+            features
+                .iter()
+                .map(|feature| (feature.name.clone(), shape::OnlineFeature::from(feature)))
+                .collect(),
         ),
         results: results.collect(),
     }

@@ -7,5 +7,6 @@ mod errors;
 mod health;
 mod keys;
 mod limits;
+mod openapi;
 mod program;
 mod request_ids;

@@ -10,19 +10,21 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Which cell to explain. Either `entity_id` or `entities`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Question {
     /// The feature, by any of its references.
-    #[schemars(required)]
     pub feature: String,
     /// The id, for an entity type with one key.
+    #[serde(default)]
     pub entity_id: Id,
     /// Ids by key.
+    #[serde(default)]
     pub entities: BTreeMap<String, Id>,
     /// Left out = now.
     pub as_of: Option<AsOf>,
     /// How int64 values go out.
+    #[serde(default)]
     pub int64: Int64Form,
 }
 

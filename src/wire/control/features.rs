@@ -93,8 +93,8 @@ pub struct WindowDefinition {
 }
 
 /// Makes a version active, or deprecates it.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct StatusChange {
     #[schemars(required, with = "Status")]
     status: Option<String>,

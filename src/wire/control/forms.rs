@@ -300,6 +300,7 @@ schema!(Span, {
     "examples": ["5m", "7d"]
 });
 schema!(Id, {"type": ["string", "integer"], "description": "An entity's id; an integer stands for its digits."});
+schema!(Int64Form, {"type": "string", "enum": ["number", "string"], "default": "number"});
 schema!(PageSize, {"type": "integer", "minimum": 0, "maximum": 1000, "description": "0 = 100."});
 
 impl JsonSchema for Raw {

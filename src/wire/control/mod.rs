@@ -49,3 +49,10 @@ pub fn to_json(shape: &impl Serialize) -> Vec<u8> {
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T> {
     from_json(body)
 }
+
+/// The members that a shape has, for tests that hold it to a reader written by hand.
+#[cfg(test)]
+pub fn members<T: schemars::JsonSchema>() -> std::collections::BTreeSet<String> {
+    let schema = schemars::schema_for!(T);
+    schema.get("properties").and_then(|known| known.as_object()).expect("an object").keys().cloned().collect()
+}

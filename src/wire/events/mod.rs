@@ -3,6 +3,7 @@
 mod body;
 mod lines;
 mod requests;
+pub mod shape;
 
 pub use body::{JsonRequest, publish_outcome};
 pub use lines::publish_lines;

@@ -27,6 +27,7 @@ mod pump;
 mod request;
 mod reservation;
 mod rest;
+pub mod shape;
 mod spool;
 mod typed;
 

@@ -17,7 +17,7 @@ use crate::{
 };
 use bytes::Bytes;
 
-const FIELDS: [&str; 9] = [
+pub(super) const FIELDS: [&str; 9] = [
     "features",
     "feature_set",
     "known_at",

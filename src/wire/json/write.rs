@@ -9,14 +9,12 @@ use crate::{
     },
 };
 use base64::Engine as _;
-use schemars::JsonSchema;
 use serde::Deserialize;
 use std::io::Write;
 
 /// How int64 values go out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-#[schemars(rename_all = "snake_case", inline)]
 pub enum Int64Form {
     /// As numbers with all their digits.
     #[default]

@@ -18,7 +18,7 @@ use crate::{
 use bytes::Bytes;
 use std::borrow::Cow;
 
-const MEMBERS: [&str; 9] = [
+pub(super) const MEMBERS: [&str; 9] = [
     "features",
     "feature_set",
     "entity_ids",

@@ -58,7 +58,7 @@ impl JsonRequest {
                         }
                         self.idempotency_key = Some(given);
                     }
-                    _ => return reader.unknown_member(&["rows", "partial", "idempotency_key"]),
+                    _ => return reader.unknown_member(&BODY),
                 }
                 Ok(())
             })
@@ -122,7 +122,8 @@ pub fn write_outcome(outcome: &WriteOutcome, rejected_total: u64) -> Vec<u8> {
     out
 }
 
-const ROW: [&str; 5] = ["entity_type", "entity_id", "entities", "event_timestamp", "values"];
+pub(super) const BODY: [&str; 3] = ["rows", "partial", "idempotency_key"];
+pub(super) const ROW: [&str; 5] = ["entity_type", "entity_id", "entities", "event_timestamp", "values"];
 
 /// Reads one row.
 pub(super) fn read_row(reader: &mut JsonReader<'_>, rows: &mut RowsBuilder) -> Result<()> {

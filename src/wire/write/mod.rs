@@ -5,6 +5,7 @@ mod fingerprint;
 mod json;
 mod lines;
 mod proto;
+pub mod shape;
 
 pub use json::{JsonRequest, write_outcome};
 pub use lines::write_lines;
