@@ -178,5 +178,6 @@ fn push(arrays: &mut proto::Row, dtype: Dtype, row: Option<PackedRow<'_>>, colum
             };
             arrays.lists.push(list);
         }
+        Dtype::Decimal(_) => arrays.decimals.extend(row.map_or(&[0; 16][..], |row| row.heap(column))),
     }
 }

@@ -7,7 +7,7 @@ use larder::{
     clock::Clock,
     config::Config,
     feature::{
-        ColumnBuilder, Dtype, Element, List, Timestamp, Value,
+        ColumnBuilder, Decimal, Dtype, Element, List, Timestamp, Value,
         definition::{Describing, FeatureDefinition},
     },
     registry::FeatureList,
@@ -205,5 +205,6 @@ fn value(dtype: Dtype, random: &mut fastrand::Rng) -> Value {
         Dtype::Json => Value::Json("{\"plan\":\"gold\"}".into()),
         Dtype::List(Element::String) => Value::List(List::String(vec![Some("a".into()), Some("bc".into())])),
         Dtype::List(_) => Value::List(List::Float32((0..16).map(|_| Some(random.f32())).collect())),
+        Dtype::Decimal(of) => Value::Decimal(Decimal::new(random.i128(0..10), of).expect("one digit")),
     }
 }

@@ -109,7 +109,7 @@ fn listing(features: &[proto::Feature]) -> comfy_table::Table {
         [
             feature.r#ref.clone(),
             definition.entity_type.clone(),
-            shape::dtype(definition.dtype()).to_owned(),
+            shape::dtype(&definition),
             definition.ttl.as_ref().map_or_else(|| "–".into(), shape::duration),
             shape::status(feature.status()).to_owned(),
             feature.last_written_at.as_ref().map_or_else(|| "–".into(), |at| from_proto(at).to_string()),
@@ -128,7 +128,7 @@ fn details(feature: &proto::Feature) -> comfy_table::Table {
     let default = definition.default_value.as_ref().and_then(value::from_proto);
     let rows = [
         ("entity type", Some(definition.entity_type.clone())),
-        ("dtype", Some(shape::dtype(definition.dtype()).to_owned())),
+        ("dtype", Some(shape::dtype(&definition))),
         ("group", Some(definition.group.clone())),
         ("status", Some(shape::status(feature.status()).to_owned())),
         ("ttl", Some(definition.ttl.as_ref().map_or_else(|| "never expires".into(), shape::duration))),

@@ -3,7 +3,10 @@
 use super::{args::from_proto, value};
 use crate::{
     feature::Duration,
-    wire::proto::{Dtype, FeatureVersionStatus, RegistrationOutcome},
+    wire::{
+        control::dtype_name,
+        proto::{FeatureDefinition, FeatureVersionStatus, RegistrationOutcome},
+    },
 };
 
 /// A moment as tables show it.
@@ -17,8 +20,8 @@ pub(super) fn duration(duration: &prost_types::Duration) -> String {
     Duration::from_micros(micros).map_or_else(|| format!("{micros}us"), |duration| duration.to_string())
 }
 
-pub(super) fn dtype(dtype: Dtype) -> &'static str {
-    value::dtype(dtype).map_or("unknown", |dtype| dtype.name())
+pub(super) fn dtype(definition: &FeatureDefinition) -> String {
+    dtype_name(value::dtype(definition))
 }
 
 pub(super) fn status(status: FeatureVersionStatus) -> &'static str {

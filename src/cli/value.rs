@@ -31,8 +31,8 @@ pub(super) fn from_proto(value: &proto::Value) -> Option<Value> {
 }
 
 /// The dtype of a feature that a server sent.
-pub(super) fn dtype(dtype: proto::Dtype) -> Option<Dtype> {
-    dtype_from(dtype.into()).ok()
+pub(super) fn dtype(definition: &proto::FeatureDefinition) -> Option<Dtype> {
+    dtype_from(definition.dtype, definition.decimal_type).ok()
 }
 
 /// How long ago, in its two largest units: `3d 4h`.

@@ -73,5 +73,5 @@ impl OnlineAnswer {
 }
 
 fn packed(feature: &proto::schema::Feature, row: &proto::Row) -> Option<Value> {
-    online::get(row, dtype_from(feature.dtype).ok()?, feature.slot as usize)
+    online::get(row, dtype_from(feature.dtype, feature.decimal_type).ok()?, feature.slot as usize)
 }

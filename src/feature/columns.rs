@@ -5,15 +5,17 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Cell, Dtype, Element, List, PackedRow, Timestamp, ValueRef, row::CellState, row::RowPacker};
+use super::{
+    Cell, Decimal, Dtype, Element, List, PackedRow, Timestamp, ValueRef, row::CellState, row::RowPacker,
+};
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BinaryBuilder, BooleanBufferBuilder, BooleanBuilder, Float32Builder,
-        Float64Builder, Int64Builder, ListArray, NullBufferBuilder, StringBuilder,
+        Array, ArrayRef, AsArray, BinaryBuilder, BooleanBufferBuilder, BooleanBuilder, Decimal128Builder,
+        Float32Builder, Float64Builder, Int64Builder, ListArray, NullBufferBuilder, StringBuilder,
         TimestampMicrosecondBuilder,
     },
     buffer::{BooleanBuffer, OffsetBuffer},
-    datatypes::{Field, Float32Type, Float64Type, Int64Type, TimestampMicrosecondType},
+    datatypes::{Decimal128Type, Field, Float32Type, Float64Type, Int64Type, TimestampMicrosecondType},
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -91,6 +93,10 @@ pub fn value_at(values: &dyn Array, row: usize, dtype: Dtype) -> ValueRef<'_> {
         Dtype::Json => ValueRef::Json(values.as_string::<i32>().value(row)),
         Dtype::Bytes => ValueRef::Bytes(values.as_binary::<i32>().value(row)),
         Dtype::List(element) => ValueRef::List(Cow::Owned(list_at(values, row, element))),
+        Dtype::Decimal(of) => {
+            let unscaled = values.as_primitive::<Decimal128Type>().value(row);
+            ValueRef::Decimal(Decimal::from_stored(unscaled, of))
+        }
     }
 }
 
@@ -130,6 +136,7 @@ enum Values {
     Bytes(BinaryBuilder),
     Timestamp(TimestampMicrosecondBuilder),
     List(Box<Lists>),
+    Decimal(Decimal128Builder),
 }
 
 /// Runs one body on whichever builder there is.
@@ -144,6 +151,7 @@ macro_rules! each {
             Values::Bytes($builder) => $body,
             Values::Timestamp($builder) => $body,
             Values::List($builder) => $body,
+            Values::Decimal($builder) => $body,
         }
     };
 }
@@ -209,6 +217,9 @@ impl Values {
                 Self::Timestamp(TimestampMicrosecondBuilder::with_capacity(rows).with_timezone("UTC"))
             }
             Dtype::List(element) => Self::List(Box::new(Lists::new(element, rows))),
+            Dtype::Decimal(_) => {
+                Self::Decimal(Decimal128Builder::with_capacity(rows).with_data_type(dtype.arrow()))
+            }
         }
     }
 
@@ -223,6 +234,7 @@ impl Values {
             (Self::Bytes(b), ValueRef::Bytes(v)) => b.append_value(v),
             (Self::Timestamp(b), ValueRef::Timestamp(v)) => b.append_value(v.micros()),
             (Self::List(lists), ValueRef::List(list)) => lists.append(&list),
+            (Self::Decimal(b), ValueRef::Decimal(v)) => b.append_value(v.unscaled()),
             (_, value) => unreachable!("{value:?} in a column of another dtype"),
         }
     }
@@ -321,6 +333,10 @@ pub(crate) mod tests {
             }
             .prop_map(Value::List)
             .boxed(),
+            Dtype::Decimal(of) => any::<i128>()
+                .prop_map(move |any| any % 10_i128.pow(of.precision().into()))
+                .prop_map(move |unscaled| Value::Decimal(Decimal::new(unscaled, of).unwrap()))
+                .boxed(),
         }
     }
 

@@ -3,6 +3,7 @@
 //! Nothing here does I/O, waits, or knows a transport: everything above speaks in these words.
 
 pub mod columns;
+pub mod decimal;
 pub mod definition;
 pub mod dtype;
 pub mod entity;
@@ -16,6 +17,7 @@ pub mod value;
 pub mod window;
 
 pub use columns::{Column, ColumnBuilder};
+pub use decimal::{Decimal, DecimalType};
 pub use definition::RowSchema;
 pub use dtype::{Dtype, Element};
 pub use id::{EntityTypeId, FeatureId, RowId, TenantId};

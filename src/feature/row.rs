@@ -4,14 +4,14 @@
 //! [format = 1][flags][columns: u16][states: a byte each, only with flag 1][slots: 8 bytes each][heap]
 //! ```
 //!
-//! All integers are little-endian. A scalar lies in its slot; text, bytes and lists lie in the heap, and their slot
+//! All integers are little-endian. A scalar lies in its slot; text, bytes, lists and decimals lie in the heap, and their slot
 //! holds offset (u32, from the row's start) and length (u32). A list is its element count (u32), a null bitmap (bit set
 //! = null), then the elements: fixed width, or length (u32) and bytes. Equal rows have equal bytes. A row written
 //! before a column was added has fewer columns: the missing ones are left out.
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Cell, Dtype, Element, List, Timestamp, ValueRef};
+use super::{Cell, Decimal, Dtype, Element, List, Timestamp, ValueRef};
 use std::borrow::Cow;
 
 const FORMAT: u8 = 1;
@@ -84,7 +84,7 @@ impl<'a> PackedRow<'a> {
         &self.bytes[self.slots..self.slots + 8 * self.columns]
     }
 
-    /// The heap bytes of a text, bytes or list column.
+    /// The heap bytes of a text, bytes, list or decimal column.
     pub fn heap(self, column: usize) -> &'a [u8] {
         let slot = self.slot(column);
         let offset = u32::from_le_bytes(slot[..4].try_into().expect("four bytes")) as usize;
@@ -124,6 +124,10 @@ impl<'a> PackedRow<'a> {
             Dtype::Json => ValueRef::Json(self.text(column)),
             Dtype::Bytes => ValueRef::Bytes(self.heap(column)),
             Dtype::List(element) => ValueRef::List(Cow::Owned(unpack_list(self.heap(column), element))),
+            Dtype::Decimal(of) => {
+                let bytes = self.heap(column).first_chunk().copied().unwrap_or_default();
+                ValueRef::Decimal(Decimal::from_stored(i128::from_le_bytes(bytes), of))
+            }
         }
     }
 }
@@ -201,6 +205,7 @@ impl RowPacker {
                 pack_list(&list, &mut self.heap);
                 self.push_heap_from(start);
             }
+            ValueRef::Decimal(v) => self.push_heap(&v.unscaled().to_le_bytes()),
         }
     }
 
@@ -223,7 +228,7 @@ impl RowPacker {
         self.slots.extend_from_slice(&bits.to_le_bytes());
     }
 
-    /// Text or bytes.
+    /// Text, bytes, or the sixteen bytes of a decimal.
     fn push_heap(&mut self, bytes: &[u8]) {
         let start = self.heap.len();
         self.heap.extend_from_slice(bytes);

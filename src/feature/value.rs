@@ -5,7 +5,7 @@
 
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use super::{Dtype, Element, Timestamp};
+use super::{Decimal, Dtype, Element, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -27,6 +27,7 @@ pub enum Value {
     /// Canonical JSON text (see `feature::json`).
     Json(String),
     List(List),
+    Decimal(Decimal),
 }
 
 /// A value where it lies: in a row, a column or a [`Value`].
@@ -42,6 +43,7 @@ pub enum ValueRef<'a> {
     /// Canonical JSON text.
     Json(&'a str),
     List(Cow<'a, List>),
+    Decimal(Decimal),
 }
 
 /// A list of one element type; elements may be null.
@@ -88,6 +90,7 @@ impl Value {
             Value::Timestamp(_) => Dtype::Timestamp,
             Value::Json(_) => Dtype::Json,
             Value::List(list) => Dtype::List(list.element()),
+            Value::Decimal(v) => Dtype::Decimal(v.of()),
         }
     }
 
@@ -113,7 +116,8 @@ impl Value {
             | Value::String(_)
             | Value::Bytes(_)
             | Value::Timestamp(_)
-            | Value::Json(_) => true,
+            | Value::Json(_)
+            | Value::Decimal(_) => true,
         };
         if !finite && !allow_non_finite {
             return Err(
@@ -151,7 +155,8 @@ impl Value {
             | Value::Int64(_)
             | Value::Float64(_)
             | Value::Float32(_)
-            | Value::Timestamp(_) => {}
+            | Value::Timestamp(_)
+            | Value::Decimal(_) => {}
         }
         Ok(self)
     }
@@ -169,6 +174,7 @@ impl<'a> From<&'a Value> for ValueRef<'a> {
             Value::Timestamp(v) => Self::Timestamp(*v),
             Value::Json(v) => Self::Json(v),
             Value::List(v) => Self::List(Cow::Borrowed(v)),
+            Value::Decimal(v) => Self::Decimal(*v),
         }
     }
 }
@@ -185,6 +191,7 @@ impl ValueRef<'_> {
             Self::Timestamp(v) => Value::Timestamp(v),
             Self::Json(v) => Value::Json(v.to_owned()),
             Self::List(v) => Value::List(v.into_owned()),
+            Self::Decimal(v) => Value::Decimal(v),
         }
     }
 
@@ -194,6 +201,7 @@ impl ValueRef<'_> {
             Self::Int64(v) => Some(*v as f64),
             Self::Float64(v) => Some(*v),
             Self::Float32(v) => Some((*v).into()),
+            Self::Decimal(v) => Some(v.to_f64()),
             Self::Bool(_)
             | Self::String(_)
             | Self::Bytes(_)
@@ -213,7 +221,8 @@ impl ValueRef<'_> {
             | Self::Float32(_)
             | Self::Bytes(_)
             | Self::Timestamp(_)
-            | Self::List(_) => None,
+            | Self::List(_)
+            | Self::Decimal(_) => None,
         }
     }
 
@@ -221,6 +230,7 @@ impl ValueRef<'_> {
     pub fn size(&self) -> usize {
         match self {
             Self::Bool(_) | Self::Int64(_) | Self::Float64(_) | Self::Float32(_) | Self::Timestamp(_) => 8,
+            Self::Decimal(_) => 16,
             Self::String(text) | Self::Json(text) => text.len(),
             Self::Bytes(bytes) => bytes.len(),
             Self::List(list) => list.size(),

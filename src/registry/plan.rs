@@ -162,7 +162,7 @@ impl Plan {
                 let message = format!("{name:?} asks for {reference} a second time; name each feature once");
                 return Err(Error::invalid(format!("features[{position}]"), message));
             }
-            // Whatever they hold, lists share an array.
+            // Lists share an array whatever they hold, and decimals whatever their digits.
             let slot = slots.entry(mem::discriminant(&feature.dtype)).or_default();
             let age_limit = AgeLimit::new(feature.describing.ttl);
             let group = plan.group_position(catalogue, &feature);
@@ -226,7 +226,7 @@ impl Plan {
         let mut hash = Sha256::new();
         hash.update(self.feature_set.as_deref().unwrap_or_default());
         for feature in &self.features {
-            for part in [&feature.name, &feature.reference, feature.feature.dtype.name()] {
+            for part in [&*feature.name, &*feature.reference, &*feature.feature.dtype.name()] {
                 hash.update(part);
                 hash.update([0]);
             }

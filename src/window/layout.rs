@@ -52,7 +52,7 @@ impl Class {
             Dtype::Json => Class::Countable,
             Dtype::List(element) => Class::of(element.dtype()),
             // No function gives these (`WindowFunction::check`).
-            Dtype::Float32 | Dtype::Bytes => Class::Float,
+            Dtype::Float32 | Dtype::Bytes | Dtype::Decimal(_) => Class::Float,
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::{
     history::entity_from,
     proto,
-    value::{dtype_to, duration_to, timestamp_from, timestamp_to, value_to},
+    value::{decimal_to, dtype_to, duration_to, timestamp_from, timestamp_to, value_to},
 };
 use crate::{
     error::Result,
@@ -24,6 +24,7 @@ pub fn explanation_to(explanation: &Explanation) -> proto::ExplainFeatureRespons
     proto::ExplainFeatureResponse {
         feature: explanation.feature.full_ref().to_string(),
         dtype: dtype_to(explanation.feature.dtype) as i32,
+        decimal_type: decimal_to(explanation.feature.dtype),
         as_of: Some(timestamp_to(explanation.as_of)),
         // The contract's numbers are those of the vocabulary.
         status: explanation.status as i32,

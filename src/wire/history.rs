@@ -2,7 +2,7 @@
 
 use super::{
     proto,
-    value::{dtype_to, timestamp_from, timestamp_to, value_to},
+    value::{decimal_to, dtype_to, timestamp_from, timestamp_to, value_to},
 };
 use crate::{
     error::Result,
@@ -40,6 +40,7 @@ pub fn history_to(history: History) -> proto::GetFeatureHistoryResponse {
     proto::GetFeatureHistoryResponse {
         feature: history.feature.full_ref().to_string(),
         dtype: dtype_to(history.feature.dtype) as i32,
+        decimal_type: decimal_to(history.feature.dtype),
         values: values.collect(),
         next_page_token: history.next_page_token,
     }

@@ -2,7 +2,7 @@
 
 use super::{
     proto,
-    value::{dtype_to, timestamp_from, timestamp_to},
+    value::{decimal_to, dtype_to, timestamp_from, timestamp_to},
 };
 use crate::{
     error::Result,
@@ -25,6 +25,7 @@ pub fn statistics_to(found: &FeatureStatistics) -> proto::GetFeatureStatisticsRe
     proto::GetFeatureStatisticsResponse {
         feature: found.feature.full_ref().to_string(),
         dtype: dtype_to(found.feature.dtype) as i32,
+        decimal_type: decimal_to(found.feature.dtype),
         total: Some(part_to(None, &found.values.total)),
         hours: hours.collect(),
         from: Some(timestamp_to(found.from)),

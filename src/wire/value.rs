@@ -5,7 +5,10 @@
 use super::proto::{self, value::Kind};
 use crate::{
     error::{Error, Result},
-    feature::{Dtype, Duration, Element, List, Round, Timestamp, Value, ValueRef, json::canonical},
+    feature::{
+        Decimal, DecimalType, Dtype, Duration, Element, List, Round, Timestamp, Value, ValueRef,
+        json::canonical,
+    },
     proto::fields::{Field, malformed, take_field},
 };
 use prost::Message;
@@ -30,9 +33,11 @@ pub fn value_from(value: proto::Value, dtype: Dtype) -> Result<Option<Value>, St
         (Some(Kind::JsonValue(_)), _) => return wrong("json"),
         (Some(Kind::ListValue(v)), Dtype::List(element)) => Value::List(list_from(v, element)?),
         (Some(Kind::ListValue(_)), _) => return wrong("a list"),
+        (Some(Kind::DecimalValue(v)), Dtype::Decimal(of)) => Value::Decimal(Decimal::parse(&v, of)?),
+        (Some(Kind::DecimalValue(_)), _) => return wrong("a decimal"),
     };
     if given.dtype() != dtype {
-        return wrong(given.dtype().name());
+        return wrong(&given.dtype().name());
     }
     Ok(Some(given))
 }
@@ -63,13 +68,17 @@ fn read_scalar(mut value: &[u8], dtype: Dtype) -> Result<Option<Value>> {
         ((3, Field::Varint(v)), Dtype::Int64) => Some(Value::Int64(v as i64)),
         ((4, Field::Fixed64(v)), Dtype::Float64) => Some(Value::Float64(f64::from_bits(v))),
         ((5, Field::Fixed32(v)), Dtype::Float32) => Some(Value::Float32(f32::from_bits(v))),
-        ((6, Field::Bytes(v)), Dtype::String) => {
-            let text = std::str::from_utf8(v).map_err(|_| Error::refused("this is not valid UTF-8"))?;
-            Some(Value::String(text.to_owned()))
-        }
+        ((6, Field::Bytes(v)), Dtype::String) => Some(Value::String(utf8(v)?.to_owned())),
         ((7, Field::Bytes(v)), Dtype::Bytes) => Some(Value::Bytes(v.to_vec())),
+        ((11, Field::Bytes(v)), Dtype::Decimal(of)) => {
+            Some(Value::Decimal(Decimal::parse(utf8(v)?, of).map_err(Error::refused)?))
+        }
         _ => None,
     })
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| Error::refused("this is not valid UTF-8"))
 }
 
 /// The dtype that a value shows by itself; null and an empty list show none.
@@ -85,6 +94,7 @@ pub fn own_dtype(value: &proto::Value) -> Option<Dtype> {
         Kind::TimestampValue(_) => Dtype::Timestamp,
         Kind::JsonValue(_) => Dtype::Json,
         Kind::ListValue(list) => Dtype::List(lens(list).into_iter().find(|(_, len)| *len > 0)?.0),
+        Kind::DecimalValue(digits) => Dtype::Decimal(DecimalType::shown_by(digits)?),
     })
 }
 
@@ -108,6 +118,7 @@ pub fn value_ref_to(value: ValueRef<'_>) -> proto::Value {
         ValueRef::Timestamp(v) => Kind::TimestampValue(timestamp_to(v)),
         ValueRef::Json(v) => Kind::JsonValue(v.to_owned()),
         ValueRef::List(v) => Kind::ListValue(list_to(&v)),
+        ValueRef::Decimal(v) => Kind::DecimalValue(v.to_string()),
     };
     proto::Value { kind: Some(kind) }
 }
@@ -216,14 +227,37 @@ const DTYPES: [(Dtype, proto::Dtype); 15] = [
     (Dtype::List(Element::Timestamp), proto::Dtype::TimestampList),
 ];
 
-pub fn dtype_from(dtype: i32) -> Result<Dtype> {
+/// A dtype by its number and, of a decimal, its digits.
+pub fn dtype_from(dtype: i32, decimal: Option<proto::DecimalType>) -> Result<Dtype> {
+    let is_decimal = dtype == proto::Dtype::Decimal as i32;
+    match decimal {
+        Some(of) if is_decimal => {
+            let of = DecimalType::new(of.precision, of.scale);
+            return of.map(Dtype::Decimal).map_err(|why| Error::invalid("decimal_type", why));
+        }
+        None if is_decimal => {
+            let message = "a decimal needs a precision and a scale: of decimal(18,2) they are 18 and 2";
+            return Err(Error::invalid("decimal_type", message));
+        }
+        Some(_) => return Err(Error::invalid("decimal_type", "only DTYPE_DECIMAL has a decimal_type")),
+        None => {}
+    }
     let found = DTYPES.iter().find(|(_, known)| *known as i32 == dtype);
     found.map(|(dtype, _)| *dtype).ok_or_else(|| Error::invalid("dtype", format!("{dtype} is not a dtype")))
 }
 
+/// The number of a dtype; of a decimal, [`decimal_to`] gives the rest.
 pub fn dtype_to(dtype: Dtype) -> proto::Dtype {
+    if dtype.decimal().is_some() {
+        return proto::Dtype::Decimal;
+    }
     let found = DTYPES.iter().find(|(known, _)| *known == dtype);
     found.map(|(_, dtype)| *dtype).expect("every dtype has its number")
+}
+
+pub fn decimal_to(dtype: Dtype) -> Option<proto::DecimalType> {
+    let of = dtype.decimal()?;
+    Some(proto::DecimalType { precision: of.precision().into(), scale: of.scale().into() })
 }
 
 /// A span that is not negative and nothing finer than a microsecond.
@@ -303,6 +337,10 @@ mod tests {
                 Dtype::List(Element::Int64),
             ),
             (Some(Kind::TimestampValue(prost_types::Timestamp { seconds: 0, nanos: -1 })), Dtype::Timestamp),
+            (Some(Kind::DecimalValue("1".into())), Dtype::Int64),
+            (Some(Kind::DecimalValue("1.005".into())), "decimal(18,2)".parse().unwrap()),
+            (Some(Kind::StringValue("1".into())), "decimal(18,2)".parse().unwrap()),
+            (Some(Kind::Int64Value(1)), "decimal(18,2)".parse().unwrap()),
         ];
         for (kind, dtype) in refused {
             assert!(value_from(proto::Value { kind: kind.clone() }, dtype).is_err(), "{kind:?} as {dtype}");
@@ -312,9 +350,20 @@ mod tests {
     #[test]
     fn every_dtype_has_its_number() {
         for dtype in Dtype::all() {
-            assert_eq!(dtype_from(dtype_to(dtype) as i32).unwrap(), dtype);
+            assert_eq!(dtype_from(dtype_to(dtype) as i32, decimal_to(dtype)).unwrap(), dtype);
         }
-        assert!(dtype_from(0).is_err());
-        assert!(dtype_from(99).is_err());
+        let decimal = |precision, scale| Some(proto::DecimalType { precision, scale });
+        let decimal_number = proto::Dtype::Decimal as i32;
+        for (number, of) in [
+            (0, None),
+            (99, None),
+            (decimal_number, None),
+            (decimal_number, decimal(0, 0)),
+            (decimal_number, decimal(39, 0)),
+            (decimal_number, decimal(4, 5)),
+            (proto::Dtype::Int64 as i32, decimal(4, 2)),
+        ] {
+            assert!(dtype_from(number, of).is_err(), "{number} {of:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod commands;
+mod decimals;
 mod demo;
 mod documents;
 mod events;

@@ -8,7 +8,9 @@ use super::{
     statistics,
 };
 use larder::{
-    feature::{Cell, Dtype, Duration, Element, List, RowSchema, Timestamp, Value, entity::encode_key},
+    feature::{
+        Cell, Decimal, Dtype, Duration, Element, List, RowSchema, Timestamp, Value, entity::encode_key,
+    },
     store::{
         AsOf, Commits, Committed, GroupRead, KnownAt, LatestRead, LatestReads, NO_ROW, RowRef, Scan,
         Snapshot, Views,
@@ -88,19 +90,23 @@ fn cell(dtype: Dtype, number: u8) -> Cell {
             Element::Bytes => List::Bytes(vec![Some(vec![number])]),
             Element::Timestamp => List::Timestamp(vec![None; number.into()]),
         }),
+        Dtype::Decimal(of) => Value::Decimal(Decimal::new(n.into(), of).unwrap()),
     };
     Cell::Value(value)
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let row =
-        (0..KEYS, -3i64..60, vec(0..4u8, 15)).prop_map(|(key, event, cells)| RandomRow { key, event, cells });
+    let row = (0..KEYS, -3i64..60, vec(0..4u8, dtypes().len())).prop_map(|(key, event, cells)| RandomRow {
+        key,
+        event,
+        cells,
+    });
     let batches = vec((0..GROUPS, vec(row, 1..12)), 1..3);
     let step = prop_oneof![
         6 => batches.prop_map(Step::Commit),
         1 => (-5i64..15).prop_map(Step::Time),
         2 => any::<u8>().prop_map(Step::Disturb),
-        1 => (0..GROUPS, 0..15usize).prop_map(|(group, dtype)| Step::Grow(group, dtype)),
+        1 => (0..GROUPS, 0..dtypes().len()).prop_map(|(group, dtype)| Step::Grow(group, dtype)),
         1 => Just(Step::Hold),
         2 => (vec((0..KEYS, -5i64..70), 1..20), -5i64..70).prop_map(|(spine, moment)| Step::Read(spine, moment)),
     ];
@@ -175,7 +181,7 @@ impl<B: Backend> Run<B> {
             Step::Disturb(how) => self.backend.disturb(*how).await,
             Step::Grow(group, dtype) => {
                 let mut schema = RowSchema::clone(&self.groups[*group]);
-                if schema.columns.len() < 15 {
+                if schema.columns.len() < dtypes().len() {
                     let name = format!("c{}@1", schema.columns.len());
                     let dtype = dtypes()[*dtype];
                     schema.columns.push(larder::feature::definition::ColumnSchema { name, dtype });

@@ -76,6 +76,7 @@ fn sum_up<'a>(cells: impl Iterator<Item = &'a Newest<'a>> + Clone) -> Statistics
             Cell::Value(Value::Int64(number)) => Some(*number as f64),
             Cell::Value(Value::Float64(number)) => Some(*number),
             Cell::Value(Value::Float32(number)) => Some((*number).into()),
+            Cell::Value(Value::Decimal(number)) => Some(number.to_string().parse().unwrap()),
             _ => None,
         })
         .collect();

@@ -38,7 +38,7 @@ pub async fn statistics(via: &mut Via, feature: &str, query: &[(&str, &str)]) ->
                 json
             };
             Ok(json!({
-                "feature": answer.feature, "dtype": dtype_from(answer.dtype).unwrap().name(),
+                "feature": answer.feature, "dtype": dtype_from(answer.dtype, answer.decimal_type).unwrap().name(),
                 "from": moment(answer.from), "to": moment(answer.to),
                 "total": part(answer.total.as_ref().unwrap()),
                 "hours": answer.hours.iter().map(part).collect::<Vec<_>>(),
@@ -68,7 +68,7 @@ pub async fn explain(via: &mut Via, request: Json) -> Outcome<Json> {
 }
 
 fn explanation(answer: &ExplainFeatureResponse) -> Json {
-    let dtype = dtype_from(answer.dtype).unwrap();
+    let dtype = dtype_from(answer.dtype, answer.decimal_type).unwrap();
     let value = |value: &Option<proto::Value>| {
         let mut out = Vec::new();
         let value = value.clone().and_then(|value| value_from(value, dtype).unwrap());

@@ -1,6 +1,7 @@
 //! What Larder promises, asked through gRPC and REST alike.
 
 mod admin;
+mod decimals;
 mod events;
 mod explain;
 mod historical;

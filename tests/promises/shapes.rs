@@ -55,6 +55,7 @@ pub fn registration(request: &Json) -> RegisterFeaturesRequest {
             name: word(&definition, "name"),
             entity_type: word(&definition, "entity_type"),
             dtype: dtype.map_or(0, |dtype| larder::wire::value::dtype_to(dtype) as i32),
+            decimal_type: dtype.and_then(larder::wire::value::decimal_to),
             group: word(&definition, "group"),
             version: definition["version"].as_u64().unwrap_or_default() as u32,
             ttl: span(&definition, "ttl"),
@@ -82,7 +83,7 @@ pub fn registration(request: &Json) -> RegisterFeaturesRequest {
 /// A feature of the contract in REST's shape.
 pub fn feature_json(feature: &proto::Feature) -> Json {
     let definition = feature.definition.as_ref().unwrap();
-    let dtype = dtype_from(definition.dtype).unwrap();
+    let dtype = dtype_from(definition.dtype, definition.decimal_type).unwrap();
     let span = |span: &Option<prost_types::Duration>| {
         span.map(|span| larder::wire::value::duration_from(span, "").unwrap().to_string())
     };

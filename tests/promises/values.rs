@@ -5,12 +5,15 @@ use super::{
     via::{Via, each, expect},
 };
 use crate::support::TestApp;
-use larder::feature::{List, Timestamp, Value};
+use larder::feature::{Decimal, DecimalType, List, Timestamp, Value};
 use serde_json::json;
 
 /// A feature of each dtype: the value as REST takes it, as REST gives it, and as the vocabulary has it.
 fn cases() -> Vec<(&'static str, &'static str, &'static str, Value)> {
     let time = |micros| Timestamp::from_micros(micros).unwrap();
+    let decimal = |unscaled, precision, scale| {
+        Value::Decimal(Decimal::new(unscaled, DecimalType::new(precision, scale).unwrap()).unwrap())
+    };
     vec![
         ("bool", "true", "true", Value::Bool(true)),
         ("int64", "9223372036854775807", "9223372036854775807", Value::Int64(i64::MAX)),
@@ -66,6 +69,15 @@ fn cases() -> Vec<(&'static str, &'static str, &'static str, Value)> {
             Value::List(List::Timestamp(vec![Some(time(0))])),
         ),
         ("list<float64>", "[null]", "[null]", Value::List(List::Float64(vec![None]))),
+        ("decimal(4,1)", "1.100", "\"1.1\"", decimal(11, 4, 1)),
+        ("decimal(4,1)", "\"-1.1E2\"", "\"-110.0\"", decimal(-1_100, 4, 1)),
+        ("decimal(4,1)", "-0", "\"0.0\"", decimal(0, 4, 1)),
+        (
+            "decimal(38,2)",
+            "123456789012345678901234567890123456.78",
+            "\"123456789012345678901234567890123456.78\"",
+            decimal(12_345_678_901_234_567_890_123_456_789_012_345_678, 38, 2),
+        ),
     ]
 }
 
@@ -156,6 +168,7 @@ async fn bad_json_is_refused() {
         json!({"name": "j", "entity_type": "user", "dtype": "json"}),
         json!({"name": "s", "entity_type": "user", "dtype": "string"}),
         json!({"name": "l", "entity_type": "user", "dtype": "list<float32>"}),
+        json!({"name": "d", "entity_type": "user", "dtype": "decimal(4,1)"}),
     ];
     app.rest().post("/api/v1/features/register", &json!({"features": features})).await.json(200);
     let post = async |body: String| {
@@ -174,6 +187,14 @@ async fn bad_json_is_refused() {
         ("{\"n\":1.0}".into(), "values.n"),
         ("{\"n\":1e3}".into(), "values.n"),
         ("{\"n\":true}".into(), "values.n"),
+        ("{\"d\":1.15}".into(), "values.d"),
+        ("{\"d\":1000}".into(), "values.d"),
+        ("{\"d\":1e300}".into(), "values.d"),
+        ("{\"d\":\"\"}".into(), "values.d"),
+        ("{\"d\":\" 1\"}".into(), "values.d"),
+        ("{\"d\":\"NaN\"}".into(), "values.d"),
+        ("{\"d\":true}".into(), "values.d"),
+        ("{\"d\":1,\"d\":1.0}".into(), "values.d"),
         ("{\"x\":1e400}".into(), "values.x"),
         ("{\"x\":\"1\"}".into(), "values.x"),
         ("{\"x\":\"NaN\"}".into(), "values.x"),

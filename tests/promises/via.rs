@@ -295,7 +295,7 @@ impl Via {
                     }
                 }
                 let answer = grpc.get_feature_history(request).await.map_err(refused)?.into_inner();
-                let dtype = dtype_from(answer.dtype).unwrap();
+                let dtype = dtype_from(answer.dtype, answer.decimal_type).unwrap();
                 let moments = answer.values.into_iter().map(|moment| {
                     let time = moment.event_timestamp.unwrap();
                     let seconds = time.seconds as f64 + f64::from(time.nanos) / 1e9;

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"math"
+	"math/big"
 	"sync/atomic"
 	"time"
 
@@ -11,7 +13,7 @@ import (
 
 // Cell is one feature of one entity.
 type Cell struct {
-	Value          any // nil where there is none; a list is a *pb.List, JSON its text
+	Value          any // nil where there is none; a list is a *pb.List, JSON its text, a decimal a *big.Rat
 	Status         pb.FeatureStatus
 	EventTimestamp time.Time // zero where no row was found
 }
@@ -51,9 +53,19 @@ func value(f *pb.Schema_Feature, row *pb.Row) any {
 		return time.UnixMicro(row.TimestampsUs[f.Slot]).UTC()
 	case pb.Dtype_DTYPE_JSON:
 		return row.Jsons[f.Slot]
+	case pb.Dtype_DTYPE_DECIMAL:
+		return decimal(row.Decimals[16*f.Slot:16*f.Slot+16], f.DecimalType.GetScale())
 	default:
 		return row.Lists[f.Slot]
 	}
+}
+
+// decimal reads an integer of 128 bits and puts its point where it belongs.
+func decimal(bytes []byte, scale uint32) *big.Rat {
+	high := big.NewInt(int64(binary.LittleEndian.Uint64(bytes[8:])))
+	low := new(big.Int).SetUint64(binary.LittleEndian.Uint64(bytes))
+	unscaled := high.Add(high.Lsh(high, 64), low)
+	return new(big.Rat).SetFrac(unscaled, new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(scale)), nil))
 }
 
 // Online is one list of features, asked for again and again: its schema travels once.

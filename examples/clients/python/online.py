@@ -1,5 +1,7 @@
 """From the answer's typed arrays to name -> value."""
 
+from decimal import Decimal
+
 from larder.v1 import online_pb2 as pb
 from larder.v1 import value_pb2
 
@@ -27,15 +29,21 @@ class Layout:
         self.names = [f.name for f in schema.features]
         self.groups = [f.group for f in schema.features]
         self.defaulted = [use_defaults and f.has_default for f in schema.features]
-        self.arrays = {}
+        self.arrays, self.decimals = {}, []
         for f in schema.features:
-            self.arrays.setdefault(ARRAYS.get(f.dtype, "lists"), []).append(f.name)
+            if f.dtype == value_pb2.DTYPE_DECIMAL:
+                self.decimals.append((f.name, 16 * f.slot, f.decimal_type.scale))
+            else:
+                self.arrays.setdefault(ARRAYS.get(f.dtype, "lists"), []).append(f.name)
 
     def values(self, row):
         """None where there is none. Timestamps are microseconds, JSON is text, a list is a `List` message."""
         values = {}
         for array, names in self.arrays.items():
             values.update(zip(names, getattr(row, array)))
+        for name, at, scale in self.decimals:
+            unscaled = int.from_bytes(row.decimals[at : at + 16], "little", signed=True)
+            values[name] = Decimal(f"{unscaled}e-{scale}")
         for name, status, defaulted in zip(self.names, row.statuses, self.defaulted):
             if status != pb.PRESENT and not (defaulted and status != pb.ERROR):
                 values[name] = None

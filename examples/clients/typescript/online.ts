@@ -7,7 +7,7 @@ import { Dtype, type List } from "./gen/larder/v1/value_pb.js";
 
 export type Value = boolean | bigint | number | string | Uint8Array | List;
 export type Cell = {
-  /** Left out where there is none. A timestamp is microseconds, JSON its text. */
+  /** Left out where there is none. A timestamp is microseconds, JSON its text, a decimal its digits. */
   value?: Value;
   status: FeatureStatus;
   /** Left out where no row was found. */
@@ -33,13 +33,24 @@ export function cells(schema: Schema, row: Row, useDefaults = false): Map<string
     const us = row.eventTimestampsUs[f.group];
     const defaulted = useDefaults && f.hasDefault && status !== FeatureStatus.ERROR;
     const filled = status === FeatureStatus.PRESENT || defaulted;
+    const value = () =>
+      f.dtype === Dtype.DECIMAL ? decimal(row.decimals, f.slot, f.decimalType!.scale) : (arrays[f.dtype] ?? row.lists)[f.slot];
     cells.set(f.name, {
-      value: filled ? (arrays[f.dtype] ?? row.lists)[f.slot] : undefined,
+      value: filled ? value() : undefined,
       status,
       eventTimestampUs: us === NEVER ? undefined : us,
     });
   });
   return cells;
+}
+
+/** An integer of 128 bits, its point put where it belongs. */
+function decimal(bytes: Uint8Array, slot: number, scale: number): string {
+  const halves = new DataView(bytes.buffer, bytes.byteOffset + 16 * slot, 16);
+  const unscaled = (halves.getBigInt64(8, true) << 64n) | halves.getBigUint64(0, true);
+  const digits = String(unscaled < 0n ? -unscaled : unscaled).padStart(scale + 1, "0");
+  const point = digits.length - scale;
+  return (unscaled < 0n ? "-" : "") + digits.slice(0, point) + (scale > 0 ? "." + digits.slice(point) : "");
 }
 
 /** One list of features, asked for again and again: its schema travels once. */

@@ -258,7 +258,7 @@ impl Column {
             Self::Bool(mut builder, _) => (Arc::new(builder.finish()), plain),
             Self::Text(mut builder, _) => (Arc::new(builder.finish()), plain),
             Self::Json(mut builder, _) => {
-                let json = HashMap::from([(DTYPE.to_owned(), Dtype::Json.name().to_owned())]);
+                let json = HashMap::from([(DTYPE.to_owned(), Dtype::Json.name().into_owned())]);
                 (Arc::new(builder.finish()), json)
             }
         }

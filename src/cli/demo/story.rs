@@ -50,7 +50,7 @@ async fn registration(client: &Client) -> Result<()> {
     let rows = features.iter().map(|feature| {
         let definition = feature.definition.clone().unwrap_or_default();
         let ttl = definition.ttl.as_ref().map_or_else(|| "–".into(), shape::duration);
-        let dtype = shape::dtype(definition.dtype()).to_owned();
+        let dtype = shape::dtype(&definition);
         [feature.r#ref.clone(), definition.entity_type, dtype, ttl, definition.description]
     });
     say(table(["feature", "entity type", "dtype", "ttl", "description"], rows).trim_fmt())?;

@@ -5,6 +5,7 @@ use crate::{
     cli::file,
     error::{Error, Result},
     feature::{Dtype, Timestamp, columns::value_at},
+    wire::json::parse_text,
 };
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
@@ -27,6 +28,8 @@ pub(in crate::cli) enum Cell {
     /// Timestamps with a time zone, rounded up as event timestamps are.
     Time,
     Value(Dtype),
+    /// Integers and decimals, each judged by its digits.
+    Digits(Dtype),
 }
 
 pub(in crate::cli) struct ParquetSource<S: Shape> {
@@ -91,7 +94,7 @@ impl<S: Shape> ParquetSource<S> {
                 Cell::Ignored => return Ok((name, column.clone())),
                 Cell::Value(dtype) => cast(column, &dtype.arrow()),
                 Cell::Time => cast_time(column),
-                Cell::Text => cast(column, &DataType::Utf8),
+                Cell::Text | Cell::Digits(_) => cast(column, &DataType::Utf8),
             };
             Ok((name, column.map_err(|why| Error::invalid(name, why.to_string()))?))
         });
@@ -109,6 +112,11 @@ impl<S: Shape> ParquetSource<S> {
                 Cell::Ignored => {}
                 Cell::Value(dtype) => {
                     let value = valid.then(|| value_at(column, row, *dtype).into_owned());
+                    self.shape.put_value(&mut out, name, role, value);
+                }
+                Cell::Digits(dtype) => {
+                    let text = if valid { column.as_string::<i32>().value(row) } else { "" };
+                    let value = parse_text(text, *dtype).map_err(|error| error.within(name))?;
                     self.shape.put_value(&mut out, name, role, value);
                 }
                 Cell::Time => {
@@ -132,7 +140,9 @@ pub(in crate::cli) fn is_text(have: &DataType) -> bool {
 
 /// Reads values of this dtype where no lossy cast is needed for that.
 pub(in crate::cli) fn value_cell(dtype: Dtype, have: &DataType) -> Option<Cell> {
-    dtype.takes(have).then_some(Cell::Value(dtype))
+    // Arrow's cast rounds decimals to the digits that there is room for.
+    let cell = if dtype.decimal().is_some() { Cell::Digits(dtype) } else { Cell::Value(dtype) };
+    dtype.takes(have).then_some(cell)
 }
 
 fn cast(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, arrow::error::ArrowError> {

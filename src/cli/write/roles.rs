@@ -111,8 +111,8 @@ impl Roles {
         }
         match self.runtime.block_on(self.client.feature(name)) {
             Ok(feature) => {
-                let dtype = feature.definition.map(|definition| definition.dtype());
-                dtype.and_then(value::dtype).map(Role::Feature).ok_or_else(|| {
+                let dtype = feature.definition.as_ref().and_then(value::dtype);
+                dtype.map(Role::Feature).ok_or_else(|| {
                     Error::invalid(
                         name,
                         "the server says a dtype that this client does not know; use a newer client",

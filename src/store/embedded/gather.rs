@@ -1,7 +1,7 @@
 //! Collects the cells of chosen rows into columns, in the order of the spine.
 //!
-//! Values of one width are copied in the order of the keys, in which they lie in the segments, and scattered over the answer: reading
-//! far apart costs more than writing far apart. Everything else is interleaved by Arrow.
+//! Values of one width are copied in the order of the keys, in which they lie in the segments, and scattered over the
+//! answer: reading far apart costs more than writing far apart. Everything else is interleaved by Arrow.
 
 use super::{
     as_of::{NONE, Part, PartPicks, asked, in_parallel},
@@ -53,6 +53,7 @@ pub fn gather(picked: &Picked<'_>) -> Result<Picks> {
             match schema.dtype.width() {
                 Some(4) => copied::<u32>(picked, &sources, &events, schema.dtype),
                 Some(8) => copied::<u64>(picked, &sources, &events, schema.dtype),
+                Some(16) => copied::<i128>(picked, &sources, &events, schema.dtype),
                 _ => interleaved(picked, &sources, &events, schema.dtype),
             }
         })

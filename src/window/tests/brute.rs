@@ -284,7 +284,7 @@ impl Registered {
 fn value_for(feature: &WindowFeature, event: &OwnedEvent) -> Option<Field> {
     let Some(name) = &feature.field else { return Some(Field::Other) };
     let value = event.values.iter().find(|(field, _)| field == name)?.1.clone();
-    let fits = match (feature.function, feature.dtype.name(), &value) {
+    let fits = match (feature.function, &*feature.dtype.name(), &value) {
         (_, _, Field::Missing) => false,
         (F::Count, ..) => true,
         (_, "list<timestamp>", value) => moment(value).is_some(),

@@ -1,10 +1,13 @@
 //! Why a cell is what it is.
 
 use super::forms::{
-    AsOf, CellStatusName, DtypeName, Id, Raw, Span, Time, dtype_name, from_message, given, option, span,
-    status_of, time,
+    AsOf, CellStatusName, DtypeName, Id, Raw, Span, Time, dtype, dtype_name, from_message, given, option,
+    span, status_of, time,
 };
-use crate::wire::{json::Int64Form, proto, value::timestamp_to};
+use crate::{
+    feature::Dtype,
+    wire::{json::Int64Form, proto, value::timestamp_to},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -111,12 +114,13 @@ impl From<Question> for proto::ExplainFeatureRequest {
 
 impl Explanation {
     pub fn of(answer: proto::ExplainFeatureResponse, int64: Int64Form) -> Self {
+        let dtype = dtype(answer.dtype, answer.decimal_type);
         Self {
             status: answer.status().as_str_name(),
-            dtype: dtype_name(answer.dtype),
+            dtype: dtype_name(dtype),
             as_of: time(answer.as_of),
-            value: Raw::value(answer.value.as_ref(), answer.dtype, int64),
-            row: answer.row.map(|row| ExplainedRow::of(row, answer.dtype, int64)),
+            value: Raw::value(answer.value.as_ref(), dtype, int64),
+            row: answer.row.map(|row| ExplainedRow::of(row, dtype, int64)),
             age: span(answer.age),
             ttl: span(answer.ttl),
             window: option(answer.window),
@@ -127,7 +131,7 @@ impl Explanation {
 }
 
 impl ExplainedRow {
-    fn of(row: proto::ExplainedRow, dtype: i32, int64: Int64Form) -> Self {
+    fn of(row: proto::ExplainedRow, dtype: Option<Dtype>, int64: Int64Form) -> Self {
         Self {
             event_timestamp: time(row.event_timestamp),
             created_timestamp: time(row.created_timestamp),

@@ -1,15 +1,15 @@
 //! Features: as they are asked for in registrations, and as they are registered.
 
 use super::forms::{
-    DtypeName, PageSize, Raw, Span, Time, dtype_name, from_message, given, list, option, span, time,
+    DtypeName, PageSize, Raw, Span, Time, dtype, dtype_name, from_message, given, list, option, span, time,
 };
 use crate::{
     error::{Error, Result},
-    feature::{Dtype, Duration, json::JsonReader, window::Parameters},
+    feature::{Dtype, Duration, window::Parameters},
     wire::{
-        json::{Int64Form, read_value},
+        json::Int64Form,
         proto::{self, FeatureVersionStatus, RegistrationOutcome},
-        value::{dtype_to, duration_to, value_to},
+        value::{decimal_to, dtype_to, duration_to, value_to},
     },
 };
 use schemars::JsonSchema;
@@ -242,14 +242,12 @@ impl FeatureDefinition {
             return Err(Error::invalid("version", "versions count from 1"));
         }
         let dtype: Dtype = self.dtype.parse().map_err(|why: String| Error::invalid("dtype", why))?;
-        let default = self.default.map(|Raw(text)| {
-            JsonReader::read(text.as_bytes(), |reader| read_value(reader, dtype))
-                .map_err(|error| error.within("default"))
-        });
+        let default = self.default.map(|raw| raw.read(dtype).map_err(|error| error.within("default")));
         Ok(proto::FeatureDefinition {
             name: self.name,
             entity_type: self.entity_type,
             dtype: dtype_to(dtype).into(),
+            decimal_type: decimal_to(dtype),
             group: self.group.unwrap_or_default(),
             version: self.version.unwrap_or_default(),
             ttl: duration(self.ttl, "ttl")?,
@@ -327,6 +325,7 @@ impl From<proto::Feature> for Feature {
     fn from(feature: proto::Feature) -> Self {
         let status = feature.status().into();
         let definition = feature.definition.unwrap_or_default();
+        let dtype = dtype(definition.dtype, definition.decimal_type);
         Self {
             name: definition.name,
             r#ref: feature.r#ref,
@@ -335,14 +334,14 @@ impl From<proto::Feature> for Feature {
             revision: feature.revision,
             status,
             entity_type: definition.entity_type,
-            dtype: dtype_name(definition.dtype),
+            dtype: dtype_name(dtype),
             group: definition.group,
             ttl: span(definition.ttl),
             cache_ttl: span(definition.cache_ttl),
             description: definition.description,
             owner: definition.owner,
             tags: definition.tags.into_iter().collect(),
-            default: Raw::value(definition.default_value.as_ref(), definition.dtype, Int64Form::Number),
+            default: Raw::value(definition.default_value.as_ref(), dtype, Int64Form::Number),
             allow_non_finite: definition.allow_non_finite,
             window: option(definition.window),
             created_at: time(feature.created_at),

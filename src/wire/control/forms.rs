@@ -7,7 +7,7 @@ use crate::{
         json::{JsonReader, RAW},
     },
     wire::{
-        json::{Int64Form, JsonWriter, read_id},
+        json::{Int64Form, JsonWriter, read_id, read_value},
         proto,
         value::{dtype_from, value_from},
     },
@@ -35,7 +35,11 @@ pub struct Span(String);
 
 /// JSON text as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Raw(pub String);
+pub struct Raw {
+    text: String,
+    /// A number of a format whose numbers are doubles, so that digits may be lost.
+    is_double: bool,
+}
 
 /// An entity's id: a string, or an integer that stands for its digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +74,8 @@ impl Span {
 impl Raw {
     /// A value of the contract as natural JSON, by the dtype of its feature. What is absent or null is null, and so is
     /// what has no such dtype.
-    pub(super) fn value(value: Option<&proto::Value>, dtype: i32, int64: Int64Form) -> Self {
-        let value = value.cloned().zip(dtype_from(dtype).ok());
+    pub(super) fn value(value: Option<&proto::Value>, dtype: Option<Dtype>, int64: Int64Form) -> Self {
+        let value = value.cloned().zip(dtype);
         let value = value.and_then(|(value, dtype)| value_from(value, dtype).ok().flatten());
         Self::written(value.as_ref(), int64)
     }
@@ -84,7 +88,15 @@ impl Raw {
     fn written(value: Option<&Value>, int64: Int64Form) -> Self {
         let mut out = Vec::new();
         JsonWriter { out: &mut out, int64 }.value(value);
-        Self(String::from_utf8(out).expect("JSON is UTF-8"))
+        Self { text: String::from_utf8(out).expect("JSON is UTF-8"), is_double: false }
+    }
+
+    /// Reads it as a value of a dtype; `None` is null.
+    pub(super) fn read(&self, dtype: Dtype) -> crate::error::Result<Option<Value>> {
+        if self.is_double && dtype.decimal().is_some() {
+            return Err(Error::refused("put a decimal in quotes, so that all its digits are kept: '0.10'"));
+        }
+        JsonReader::read(self.text.as_bytes(), |reader| read_value(reader, dtype))
     }
 }
 
@@ -131,9 +143,14 @@ pub fn list<A, B: From<A>>(messages: Vec<A>) -> Vec<B> {
     messages.into_iter().map(B::from).collect()
 }
 
+/// The dtype of a message; `None` = of a later contract.
+pub fn dtype(number: i32, decimal: Option<proto::DecimalType>) -> Option<Dtype> {
+    dtype_from(number, decimal).ok()
+}
+
 /// A dtype of the contract by its name.
-pub fn dtype_name(dtype: i32) -> String {
-    dtype_from(dtype).map_or_else(|_| "unknown".to_owned(), |dtype| dtype.to_string())
+pub fn dtype_name(dtype: Option<Dtype>) -> String {
+    dtype.map_or_else(|| "unknown".to_owned(), |dtype| dtype.to_string())
 }
 
 /// In the contract an empty text is none.
@@ -175,7 +192,7 @@ impl Serialize for Span {
 
 impl Serialize for Raw {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        let raw: &RawValue = serde_json::from_str(&self.text).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
     }
 }
@@ -244,12 +261,13 @@ impl<'de> Deserialize<'de> for Raw {
 
             /// The text of JSON.
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Raw, E> {
-                Ok(Raw(text.to_owned()))
+                Ok(Raw { text: text.to_owned(), is_double: false })
             }
 
             /// A value of another format.
             fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
-                serde_json::Value::deserialize(deserializer).map(|value| Raw(value.to_string()))
+                let value = serde_json::Value::deserialize(deserializer)?;
+                Ok(Raw { text: value.to_string(), is_double: value.is_f64() })
             }
         }
         deserializer.deserialize_newtype_struct(RAW, Text)
@@ -258,7 +276,7 @@ impl<'de> Deserialize<'de> for Raw {
 
 impl<'de> Deserialize<'de> for Id {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Raw(text) = Raw::deserialize(deserializer)?;
+        let Raw { text, .. } = Raw::deserialize(deserializer)?;
         let id = JsonReader::read(text.as_bytes(), |reader| read_id(reader).map(Cow::into_owned));
         id.map(Self).map_err(|error: Error| de::Error::custom(error.message))
     }

@@ -1,6 +1,8 @@
 //! Values over time.
 
-use super::forms::{CellStatusName, DtypeName, Edge, PageSize, Raw, Time, dtype_name, status_of, time};
+use super::forms::{
+    CellStatusName, DtypeName, Edge, PageSize, Raw, Time, dtype, dtype_name, status_of, time,
+};
 use crate::{
     error::{Error, Result},
     wire::{json::Int64Form, proto, query, value::timestamp_to},
@@ -79,16 +81,17 @@ impl HistoryQuery {
 
 impl History {
     pub fn of(page: proto::GetFeatureHistoryResponse, int64: Int64Form) -> Self {
+        let dtype = dtype(page.dtype, page.decimal_type);
         let values = page.values.iter().map(|value| HistoryValue {
             event_timestamp: time(value.event_timestamp),
             created_timestamp: time(value.created_timestamp),
-            value: Raw::value(value.value.as_ref(), page.dtype, int64),
+            value: Raw::value(value.value.as_ref(), dtype, int64),
             status: status_of(value.value.as_ref()),
         });
         Self {
             values: values.collect(),
             feature: page.feature,
-            dtype: dtype_name(page.dtype),
+            dtype: dtype_name(dtype),
             next_page_token: page.next_page_token,
         }
     }

@@ -30,7 +30,7 @@ pub use features::{
     RegisteredFeature, Registration, Status, StatusChange, Window, WindowDefinition,
 };
 pub use forms::{
-    AsOf, CellStatusName, DtypeName, Edge, Id, Members, PageSize, Raw, Span, Time, dtype_name, list,
+    AsOf, CellStatusName, DtypeName, Edge, Id, Members, PageSize, Raw, Span, Time, dtype, dtype_name, list,
     status_of,
 };
 pub use history::{History, HistoryQuery, HistoryValue};

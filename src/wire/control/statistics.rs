@@ -1,6 +1,6 @@
 //! How values are spread.
 
-use super::forms::{DtypeName, Edge, Time, dtype_name, float, from_message, time};
+use super::forms::{DtypeName, Edge, Time, dtype, dtype_name, float, from_message, time};
 use crate::wire::{proto, value::timestamp_to};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,7 +74,7 @@ impl From<proto::GetFeatureStatisticsResponse> for FeatureStatistics {
             answer.hours.into_iter().map(|of| HourStatistics { hour: time(of.hour), statistics: of.into() });
         Self {
             feature: answer.feature,
-            dtype: dtype_name(answer.dtype),
+            dtype: dtype_name(dtype(answer.dtype, answer.decimal_type)),
             from: time(answer.from),
             to: time(answer.to),
             total: answer.total.unwrap_or_default().into(),

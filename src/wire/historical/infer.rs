@@ -248,12 +248,15 @@ pub(super) struct TypedColumnizer {
 }
 
 impl TypedColumnizer {
-    /// From the first rows: a column's type is that of its first value.
+    /// From the first rows: a column's type is that of its first value, with room for the digits of all decimals.
     pub fn infer<'a>(rows: impl Iterator<Item = &'a SpineRow>, spine: &Spine) -> Self {
         let mut seen: BTreeMap<&String, Option<Dtype>> = BTreeMap::new();
         for (name, value) in rows.flat_map(|row| &row.columns) {
             let known = seen.entry(name).or_default();
-            *known = known.or_else(|| own_dtype(value));
+            *known = match (*known, own_dtype(value)) {
+                (Some(known), Some(dtype)) => Some(known.with_room_for(dtype)),
+                (known, dtype) => known.or(dtype),
+            };
         }
         let own = |name: &String| *name != spine.names.time && !spine.names.keys.contains(name);
         let columns: Vec<_> = seen

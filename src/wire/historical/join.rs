@@ -70,8 +70,9 @@ impl Joiner {
         let mut fields: Vec<FieldRef> = spine.fields().iter().cloned().collect();
         fields.extend(self.plan.features.iter().map(|feature| {
             let dtype = feature.feature.dtype;
-            let metadata = [("larder.ref", feature.reference.as_str()), ("larder.dtype", dtype.name())];
-            let metadata = HashMap::from(metadata.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            let metadata =
+                [("larder.ref", feature.reference.clone()), ("larder.dtype", dtype.name().into_owned())];
+            let metadata = HashMap::from(metadata.map(|(key, value)| (key.to_owned(), value)));
             Arc::new(Field::new(&feature.name, dtype.arrow(), true).with_metadata(metadata))
         }));
         if self.details {

@@ -116,7 +116,7 @@ impl JsonAnswerWriter {
             for feature in &plan.features {
                 writer.key(&feature.name).object(|writer| {
                     writer.key("ref").string(&feature.reference);
-                    writer.key("dtype").string(feature.feature.dtype.name());
+                    writer.key("dtype").string(&feature.feature.dtype.name());
                 });
             }
         });

@@ -9,9 +9,9 @@ use super::{
 use crate::{
     error::{Error, Result},
     feature::{
-        Dtype, Element, List, PackedRow, Round, Timestamp, Value, ValueRef,
+        Decimal, DecimalType, Dtype, Element, List, PackedRow, Round, Timestamp, Value, ValueRef,
         columns::value_at,
-        json::{JsonReader, canonical, double, read_timestamp, take_canonical},
+        json::{JsonKind, JsonReader, canonical, double, read_timestamp, take_canonical},
         row::CellState,
         value::LIST_ELEMENTS_MAX,
     },
@@ -34,7 +34,20 @@ pub fn read_value(reader: &mut JsonReader<'_>, dtype: Dtype) -> Result<Option<Va
         Dtype::Timestamp => Value::Timestamp(read_timestamp(reader, Round::Down)?),
         Dtype::Json => Value::Json(take_canonical(reader)?),
         Dtype::List(element) => Value::List(read_list(reader, element)?),
+        Dtype::Decimal(of) => Value::Decimal(read_decimal(reader, of)?),
     }))
+}
+
+/// A number or a string, by its digits: never by way of a double.
+fn read_decimal(reader: &mut JsonReader<'_>, of: DecimalType) -> Result<Decimal> {
+    let text = match reader.peek()? {
+        JsonKind::Number => Cow::Borrowed(reader.number()?),
+        JsonKind::String => reader.string()?,
+        JsonKind::Null | JsonKind::Bool | JsonKind::Array | JsonKind::Object => {
+            return reader.refuse(format_args!("a {of} as a string or number"));
+        }
+    };
+    Decimal::parse(&text, of).or_else(refused)
 }
 
 fn read_list(reader: &mut JsonReader<'_>, element: Element) -> Result<List> {
@@ -85,6 +98,7 @@ pub fn parse_text(text: &str, dtype: Dtype) -> Result<Option<Value>> {
         Dtype::String => Value::String(text.to_owned()),
         Dtype::Timestamp => Timestamp::parse(text, Round::Down).map(Value::Timestamp).or_else(refused)?,
         Dtype::Json => Value::Json(canonical(text)?),
+        Dtype::Decimal(of) => Decimal::parse(text, of).map(Value::Decimal).or_else(refused)?,
         Dtype::Bytes => {
             let quoted = format!("\"{text}\"");
             return JsonReader::read(quoted.as_bytes(), |reader| read_value(reader, dtype));
@@ -139,7 +153,13 @@ impl JsonWriter<'_> {
             ValueRef::Timestamp(v) => self.timestamp(v),
             ValueRef::Json(v) => self.raw(v.as_bytes()),
             ValueRef::List(v) => self.list(&v),
+            ValueRef::Decimal(v) => self.decimal(v),
         }
+    }
+
+    /// A string: a reader's numbers may be doubles.
+    fn decimal(&mut self, value: Decimal) {
+        self.string(&value.to_string());
     }
 
     fn list(&mut self, list: &List) {

@@ -4,7 +4,7 @@
 
 use super::list;
 use crate::{
-    feature::{Dtype, Element, List, PackedRow, Timestamp, Value, ValueRef, row::PackedList},
+    feature::{Decimal, Dtype, Element, List, PackedRow, Timestamp, Value, ValueRef, row::PackedList},
     wire::{
         proto,
         value::{list_from, list_to},
@@ -13,6 +13,9 @@ use crate::{
 use bytes::BufMut;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::borrow::Cow;
+
+/// Bytes of a decimal.
+const DECIMAL_BYTES: usize = 16;
 
 /// The arrays, by their field numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +30,11 @@ pub(super) enum Array {
     Timestamps = 9,
     Lists = 10,
     Jsons = 11,
+    Decimals = 12,
 }
 
 impl Array {
-    pub const ALL: [Array; 9] = [
+    pub const ALL: [Array; 10] = [
         Array::Float64s,
         Array::Int64s,
         Array::Strings,
@@ -40,6 +44,7 @@ impl Array {
         Array::Timestamps,
         Array::Lists,
         Array::Jsons,
+        Array::Decimals,
     ];
 
     pub fn of(dtype: Dtype) -> Self {
@@ -53,6 +58,7 @@ impl Array {
             Dtype::Timestamp => Self::Timestamps,
             Dtype::List(_) => Self::Lists,
             Dtype::Json => Self::Jsons,
+            Dtype::Decimal(_) => Self::Decimals,
         }
     }
 
@@ -63,6 +69,7 @@ impl Array {
     /// Bytes of one element where all are of one width; these arrays are packed.
     pub fn width(self) -> Option<usize> {
         match self {
+            Self::Decimals => Some(DECIMAL_BYTES),
             Self::Float64s | Self::Timestamps => Some(8),
             Self::Float32s => Some(4),
             Self::Bools => Some(1),
@@ -80,7 +87,8 @@ impl Array {
             | Self::Strings
             | Self::Bytes
             | Self::Lists
-            | Self::Jsons => false,
+            | Self::Jsons
+            | Self::Decimals => false,
         }
     }
 
@@ -92,7 +100,7 @@ impl Array {
             Self::Strings | Self::Bytes | Self::Jsons => {
                 values.map(|value| packed_len(self.field(), value.heap().len())).sum()
             }
-            Self::Float64s | Self::Timestamps | Self::Float32s | Self::Bools => 0,
+            Self::Float64s | Self::Timestamps | Self::Float32s | Self::Bools | Self::Decimals => 0,
         }
     }
 
@@ -122,6 +130,9 @@ impl Array {
                 if let Some(list) = value.list() {
                     list::encode(list, buf);
                 }
+            }),
+            Self::Decimals => values.for_each(|value| {
+                buf.put_slice(value.heap().first_chunk::<DECIMAL_BYTES>().unwrap_or(&[0; DECIMAL_BYTES]));
             }),
         }
     }
@@ -173,6 +184,7 @@ pub fn push(row: &mut proto::Row, dtype: Dtype, value: Option<ValueRef<'_>>) {
         ValueRef::Timestamp(v) => row.timestamps_us.push(v.micros()),
         ValueRef::Json(v) => row.jsons.push(v.to_owned()),
         ValueRef::List(v) => row.lists.push(list_to(&v)),
+        ValueRef::Decimal(v) => row.decimals.extend(v.unscaled().to_le_bytes()),
     }
 }
 
@@ -187,6 +199,7 @@ fn empty(dtype: Dtype) -> ValueRef<'static> {
         Dtype::Timestamp => ValueRef::Timestamp(Timestamp::from_stored(0)),
         Dtype::Json => ValueRef::Json(""),
         Dtype::List(_) => ValueRef::List(Cow::Owned(List::Bool(Vec::new()))),
+        Dtype::Decimal(of) => ValueRef::Decimal(Decimal::from_stored(0, of)),
     }
 }
 
@@ -202,6 +215,10 @@ pub fn get(row: &proto::Row, dtype: Dtype, slot: usize) -> Option<Value> {
         Dtype::Timestamp => Value::Timestamp(Timestamp::from_stored(*row.timestamps_us.get(slot)?)),
         Dtype::Json => Value::Json(row.jsons.get(slot)?.clone()),
         Dtype::List(element) => Value::List(list_from(row.lists.get(slot)?.clone(), element).ok()?),
+        Dtype::Decimal(of) => {
+            let (bytes, _) = row.decimals.get(DECIMAL_BYTES * slot..)?.split_first_chunk()?;
+            Value::Decimal(Decimal::new(i128::from_le_bytes(*bytes), of)?)
+        }
     })
 }
 

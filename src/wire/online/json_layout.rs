@@ -83,7 +83,7 @@ fn schema(plan: &Plan) -> Vec<u8> {
         for feature in &plan.features {
             writer.key(&feature.name).object(|writer| {
                 writer.key("ref").string(&feature.reference);
-                writer.key("dtype").string(feature.feature.dtype.name());
+                writer.key("dtype").string(&feature.feature.dtype.name());
             });
         }
     });

@@ -7,7 +7,10 @@ use super::{
 use crate::{
     feature::{Cell, Element, row},
     registry::{Plan, PlanFeature},
-    wire::{proto, value::dtype_to},
+    wire::{
+        proto,
+        value::{decimal_to, dtype_to},
+    },
 };
 use prost::encoding::{WireType, encode_key, encode_varint};
 use std::{ops::Range, sync::OnceLock};
@@ -138,6 +141,7 @@ pub fn schema_message(plan: &Plan) -> proto::Schema {
         slot: feature.slot,
         group: feature.group as u32,
         has_default: feature.feature.describing.default.is_some(),
+        decimal_type: decimal_to(feature.feature.dtype),
     };
     proto::Schema {
         feature_set: plan.feature_set.clone().unwrap_or_default(),

@@ -2,7 +2,7 @@
 //! straight from rows (`json`); tests hold the two together.
 
 use crate::wire::{
-    control::{CellStatusName, DtypeName, Id, Members, Raw, Span, Time, dtype_name},
+    control::{CellStatusName, DtypeName, Id, Members, Raw, Span, Time, dtype, dtype_name},
     json::Int64Form,
     proto,
 };
@@ -96,7 +96,7 @@ pub struct OnlineEntity {
 
 impl From<&proto::schema::Feature> for OnlineFeature {
     fn from(feature: &proto::schema::Feature) -> Self {
-        Self { r#ref: feature.r#ref.clone(), dtype: dtype_name(feature.dtype) }
+        Self { r#ref: feature.r#ref.clone(), dtype: dtype_name(dtype(feature.dtype, feature.decimal_type)) }
     }
 }
 

@@ -203,6 +203,8 @@ fn push(row: &mut proto::Row, dtype: Dtype, value: Option<Value>) {
         (_, Some(Value::Bytes(v))) => row.bytes_values.push(v),
         (_, Some(Value::Timestamp(v))) => row.timestamps_us.push(v.micros()),
         (_, Some(Value::List(v))) => row.lists.push(list(&v)),
+        (_, Some(Value::Decimal(v))) => row.decimals.extend(v.unscaled().to_le_bytes()),
+        (Dtype::Decimal(_), _) => row.decimals.extend([0; 16]),
         (Dtype::Int64, _) => row.int64s.push(0),
         (Dtype::Float64, _) => row.float64s.push(f64::NAN),
         (Dtype::Float32, _) => row.float32s.push(f32::NAN),

@@ -15,7 +15,9 @@ use crate::{
     },
     wire::{
         proto,
-        value::{dtype_from, dtype_to, duration_from, duration_to, timestamp_to, value_from, value_to},
+        value::{
+            decimal_to, dtype_from, dtype_to, duration_from, duration_to, timestamp_to, value_from, value_to,
+        },
     },
 };
 
@@ -76,6 +78,7 @@ pub fn feature_to(entry: &CatalogueEntry) -> proto::Feature {
         name: feature.name.clone(),
         entity_type: feature.entity_type_name.clone(),
         dtype: dtype_to(feature.dtype) as i32,
+        decimal_type: decimal_to(feature.dtype),
         group: feature.group_name.clone(),
         version: feature.version,
         ttl: ttl.map(duration_to),
@@ -103,7 +106,7 @@ pub fn feature_to(entry: &CatalogueEntry) -> proto::Feature {
 }
 
 fn definition_from(definition: proto::FeatureDefinition) -> Result<FeatureDefinition> {
-    let dtype = dtype_from(definition.dtype)?;
+    let dtype = dtype_from(definition.dtype, definition.decimal_type)?;
     let default = definition.default_value.map(|value| value_from(value, dtype)).transpose();
     let window = definition.window.map(|window| window_from(window).map_err(|error| error.within("window")));
     let describing = Describing {

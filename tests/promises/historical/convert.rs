@@ -6,11 +6,13 @@ use arrow::{
         Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
         TimestampMicrosecondArray,
     },
-    datatypes::{DataType, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType},
+    datatypes::{
+        DataType, Decimal128Type, Float32Type, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    },
     ipc::writer::StreamWriter,
 };
 use larder::{
-    feature::{Duration, Round, Timestamp, Value::List},
+    feature::{Decimal, DecimalType, Duration, Round, Timestamp, Value::List},
     wire::{
         proto::{
             Dtype, FeatureStatus, HistoricalOptions, Schema, SpineRow, TrainingRow, Value as ProtoValue,
@@ -220,6 +222,7 @@ fn cell(column: &ArrayRef, at: usize) -> Value {
             let items = column.as_list::<i32>().value(at);
             (0..items.len()).map(|item| cell(&items, item)).collect()
         }
+        DataType::Decimal128(..) => column.as_primitive::<Decimal128Type>().value_as_string(at).into(),
         other => panic!("no test knows {other}"),
     }
 }
@@ -264,13 +267,20 @@ pub fn typed_row(schema: &Schema, row: &TrainingRow) -> Map<String, Value> {
                 let v = features.int64s[slot];
                 if filled(v == 0) { v.into() } else { Value::Null }
             }
+            Dtype::Decimal => {
+                let unscaled = features.decimals[16 * slot..16 * slot + 16].try_into().unwrap();
+                let of = feature.decimal_type.unwrap();
+                let of = DecimalType::new(of.precision, of.scale).unwrap();
+                let v = Decimal::new(i128::from_le_bytes(unscaled), of).unwrap();
+                if filled(v.unscaled() == 0) { v.to_string().into() } else { Value::Null }
+            }
             Dtype::String => {
                 let v = features.strings[slot].clone();
                 if filled(v.is_empty()) { v.into() } else { Value::Null }
             }
             Dtype::BoolList | Dtype::Int64List | Dtype::StringList | Dtype::TimestampList => {
                 let kind = Some(Kind::ListValue(features.lists[slot].clone()));
-                let dtype = dtype_from(feature.dtype).unwrap();
+                let dtype = dtype_from(feature.dtype, feature.decimal_type).unwrap();
                 let value = value_from(ProtoValue { kind }, dtype).unwrap();
                 let is_empty = matches!(&value, Some(List(list)) if list.is_empty());
                 if filled(is_empty) { to_json(value.as_ref()) } else { Value::Null }

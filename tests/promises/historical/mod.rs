@@ -9,3 +9,6 @@ mod rules;
 mod streams;
 mod topk;
 mod ways;
+
+pub use rules::at;
+pub use ways::ask_all;

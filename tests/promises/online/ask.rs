@@ -211,7 +211,7 @@ pub fn from_message(answer: &proto::GetOnlineFeaturesResponse, use_defaults: boo
 }
 
 fn value(row: &proto::Row, feature: &proto::schema::Feature) -> Json {
-    let (dtype, slot) = (dtype_from(feature.dtype).unwrap(), feature.slot as usize);
+    let (dtype, slot) = (dtype_from(feature.dtype, feature.decimal_type).unwrap(), feature.slot as usize);
     use proto::Dtype::*;
     let kind = match feature.dtype() {
         Bool => Kind::BoolValue(row.bools[slot]),
@@ -224,6 +224,10 @@ fn value(row: &proto::Row, feature: &proto::schema::Feature) -> Json {
             row.timestamps_us[slot],
         ))),
         Json => Kind::JsonValue(row.jsons[slot].clone()),
+        Decimal => {
+            let unscaled = i128::from_le_bytes(row.decimals[16 * slot..16 * slot + 16].try_into().unwrap());
+            Kind::DecimalValue(format!("{unscaled}e-{}", feature.decimal_type.unwrap().scale))
+        }
         _ => Kind::ListValue(row.lists[slot].clone()),
     };
     let value: Option<Value> = value_from(proto::Value { kind: Some(kind) }, dtype).unwrap();

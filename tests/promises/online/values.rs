@@ -25,6 +25,12 @@ fn cases() -> Vec<(&'static str, Vec<Value>)> {
         ("list<float32>", vec![json!([1.5, -0.25]), json!([null, null])]),
         ("list<string>", vec![json!(["", null, "é"])]),
         ("list<bytes>", vec![json!(["AP8B", null, ""])]),
+        ("decimal(1,0)", vec![json!("7"), json!("-9"), json!("0")]),
+        (
+            "decimal(38,20)",
+            vec![json!("123456789012345678.00000000000000000001"), json!("-0.50000000000000000000")],
+        ),
+        ("decimal(12,2)", vec![json!("9999999999.99"), json!("-0.01")]),
         ("list<timestamp>", vec![json!(["1969-12-31T23:59:59.500Z", null])]),
     ]
 }

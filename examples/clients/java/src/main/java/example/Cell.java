@@ -1,5 +1,10 @@
 package example;
 
+import com.google.protobuf.ByteString;
+import java.math.BigDecimal;
+import java.math.BigInteger;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
 import java.time.Instant;
 import java.time.temporal.ChronoUnit;
 import java.util.LinkedHashMap;
@@ -40,8 +45,16 @@ public record Cell(Object value, FeatureStatus status, Instant eventTimestamp) {
       case DTYPE_BYTES -> row.getBytesValues(slot);
       case DTYPE_TIMESTAMP -> instant(row.getTimestampsUs(slot));
       case DTYPE_JSON -> row.getJsons(slot);
+      case DTYPE_DECIMAL ->
+          decimal(row.getDecimals().substring(16 * slot, 16 * slot + 16), feature.getDecimalType().getScale());
       default -> row.getLists(slot);
     };
+  }
+
+  private static BigDecimal decimal(ByteString bytes, int scale) {
+    ByteBuffer halves = bytes.asReadOnlyByteBuffer().order(ByteOrder.LITTLE_ENDIAN);
+    BigInteger low = new BigInteger(Long.toUnsignedString(halves.getLong()));
+    return new BigDecimal(BigInteger.valueOf(halves.getLong()).shiftLeft(64).add(low), scale);
   }
 
   private static Instant instant(long us) {
