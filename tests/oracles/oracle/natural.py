@@ -4,6 +4,7 @@ import base64
 import json
 import math
 import struct
+from decimal import Decimal
 
 from .moments import format_us, of_proto
 from .retail_read import LEAST_INT64
@@ -16,7 +17,24 @@ ARRAYS = {
     "bool": "bools", "int64": "int64s", "float64": "float64s", "float32": "float32s", "string": "strings", "bytes": "bytes_values",
     "timestamp": "timestamps_us", "json": "jsons",
 }
+DECIMAL = 16
 UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def dtype_of(message):
+    """The name of a message's dtype."""
+    if message.dtype == DECIMAL:
+        return f"decimal({message.decimal_type.precision},{message.decimal_type.scale})"
+    return DTYPES[message.dtype]
+
+
+def set_dtype(message, name):
+    """Puts a dtype into a message by its name."""
+    if name.startswith("decimal("):
+        message.dtype = DECIMAL
+        message.decimal_type.precision, message.decimal_type.scale = map(int, name[len("decimal("):-1].split(","))
+    else:
+        message.dtype = next(number for number, known in DTYPES.items() if known == name)
 
 
 def scalar(value, dtype):
@@ -46,9 +64,12 @@ def array(values, dtype):
 
 
 def cell_value(row, feature):
-    dtype = DTYPES[feature.dtype]
+    dtype = dtype_of(feature)
     if dtype.startswith("list<"):
         return array(row.lists[feature.slot], dtype)
+    if feature.dtype == DECIMAL:
+        unscaled = int.from_bytes(row.decimals[16 * feature.slot : 16 * feature.slot + 16], "little", signed=True)
+        return format(Decimal(f"{unscaled}e-{feature.decimal_type.scale}"), "f")
     return scalar(getattr(row, ARRAYS[dtype])[feature.slot], dtype)
 
 
@@ -90,7 +111,7 @@ def duration(message):
 def feature(pb, message):
     """A `Feature` as REST shows it; fields that are not set are None."""
     definition = message.definition
-    dtype = DTYPES[definition.dtype]
+    dtype = dtype_of(definition)
     optional = lambda owner, name, show: show(getattr(owner, name)) if owner.HasField(name) else None  # noqa: E731
     return {
         "name": definition.name, "entity_type": definition.entity_type, "dtype": dtype, "group": definition.group, "version": definition.version,

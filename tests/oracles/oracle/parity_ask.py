@@ -20,6 +20,7 @@ FEATURES = [
     ("a_list_int64", "list<int64>", "lists", [1, None, -9223372036854775808], []), ("a_list_float64", "list<float64>", "lists", [0.5, None], [1.5]),
     ("a_list_float32", "list<float32>", "lists", [0.1, 0.2, None], [1.0]), ("a_list_string", "list<string>", "lists", ["a", None, ""], []),
     ("a_list_bytes", "list<bytes>", "lists", ["AP8=", None], []), ("a_list_timestamp", "list<timestamp>", "lists", ["2024-01-01T00:00:00Z", None], []),
+    ("a_decimal", "decimal(38,2)", "kinds", "123456789012345678901234567890123456.70", "-0.05"),
     ("a_odd", "float64", "odd", "NaN", "-Infinity"),
 ]
 

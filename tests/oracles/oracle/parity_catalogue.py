@@ -9,7 +9,6 @@ from .parity_ask import FEATURES, Asking, grpc_pages, pages, query, unprefixed
 class Catalogue(Asking):
     def register(self):
         pb = self.pb
-        dtype_numbers = {name: number for number, name in natural.DTYPES.items()}
 
         def body(prefix):
             return {
@@ -30,9 +29,10 @@ class Catalogue(Asking):
             definitions = []
             for f in asked["features"]:
                 definition = pb.FeatureDefinition(
-                    name=f["name"], entity_type=f["entity_type"], dtype=dtype_numbers[f["dtype"]], group=f.get("group", ""),
+                    name=f["name"], entity_type=f["entity_type"], group=f.get("group", ""),
                     description=f.get("description", ""), owner=f.get("owner", ""), tags=f.get("tags", {}), allow_non_finite=f.get("allow_non_finite", False),
                 )
+                natural.set_dtype(definition, f["dtype"])
                 if "ttl" in f:
                     definition.ttl.CopyFrom(Duration(seconds=30 * 86400))
                     definition.cache_ttl.CopyFrom(Duration(seconds=5400))

@@ -4,6 +4,7 @@ import base64
 import datetime
 import io
 import json
+from decimal import Decimal
 
 import grpc
 import pyarrow as pa
@@ -53,7 +54,7 @@ class Reads(Asking):
                     one["entity_id"] = question["entity_ids"][i]
                 by_grpc.append(one)
             self.equal(f"GetOnlineFeatures {what}: results", by_rest["results"], by_grpc)
-            schema = {f.name: {"ref": f.ref, "dtype": natural.DTYPES[f.dtype]} for f in answer.schema.features}
+            schema = {f.name: {"ref": f.ref, "dtype": natural.dtype_of(f)} for f in answer.schema.features}
             self.equal(f"GetOnlineFeatures {what}: features", by_rest["features"], schema)
             own = json_format.ParseDict(packed, pb.GetOnlineFeaturesResponse())
             self.report.check(f"GetOnlineFeatures {what}: packed JSON is the message", settled(own) == settled(answer), "" if settled(own) == settled(answer) else f"{str(own)[:300]} / {str(answer)[:300]}")
@@ -146,6 +147,8 @@ def column_differences(table, rows, names):
     def plain(value):
         if isinstance(value, datetime.datetime):
             return format_us((value - EPOCH) // MICROSECOND)
+        if isinstance(value, Decimal):
+            return format(value, "f")
         if isinstance(value, bytes):
             return base64.b64encode(value).decode()
         if isinstance(value, list):

@@ -114,6 +114,8 @@ def set_value(target, value, dtype):
         target.timestamp_value.CopyFrom(proto(Timestamp, parse_us(value)))
     elif dtype == "bytes":
         target.bytes_value = base64.b64decode(value)
+    elif dtype.startswith("decimal("):
+        target.decimal_value = value
     elif dtype == "json":
         target.json_value = json.dumps(value)
     else:
