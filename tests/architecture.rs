@@ -54,7 +54,7 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("schemars", &["wire/", "api/"]),
     ("serde_saphyr", &["config.rs", "cli/"]),
     ("slab", &["window/"]),
-    ("tempfile", &["wire/historical/", "cli/", "store/embedded/"]),
+    ("tempfile", &["serving/training/", "cli/", "store/embedded/"]),
     ("tonic", &["api/", "client/", "proto/"]),
     ("tonic_health", &["api/"]),
     ("tonic_prost", &[]),

@@ -12,10 +12,7 @@ use crate::{
         explain::{ExplainRequest, Explanation},
         online::{OnlineAnswer, OnlineRequest},
     },
-    wire::{
-        online::Envelope,
-        proto::{GetHistoricalFeaturesResponse, get_historical_features_response::Part},
-    },
+    wire::online::Envelope,
 };
 use axum::{
     extract::{FromRequestParts, MatchedPath},
@@ -126,20 +123,6 @@ impl Call {
     pub fn read(&self, features: usize, entities: usize) {
         self.notes.feature_count.store(features as u64, Ordering::Relaxed);
         self.notes.cells_read.fetch_add((features * entities) as u64, Ordering::Relaxed);
-    }
-
-    /// Notes what a part of a training set says.
-    pub(super) fn read_part(&self, part: &GetHistoricalFeaturesResponse) {
-        match &part.part {
-            Some(Part::Header(header)) => {
-                self.read(header.schema.as_ref().map_or(0, |schema| schema.features.len()), 0);
-            }
-            Some(Part::Summary(summary)) => {
-                let features = self.notes.feature_count.load(Ordering::Relaxed);
-                self.read(features as usize, summary.rows as usize);
-            }
-            _ => {}
-        }
     }
 
     /// Notes that so many rows became durable.

@@ -6,12 +6,13 @@ use super::{
         admin_service_server::{AdminService, AdminServiceServer},
         feature_service_server::{FeatureService, FeatureServiceServer},
     },
+    training,
 };
 use crate::{
     error::{Error, Kind, Result},
     wire::{
         codec::InPlace,
-        events, historical, online,
+        events, online,
         proto::{self, *},
         write,
     },
@@ -126,15 +127,11 @@ impl Shared {
     }
 
     fn get_historical_features(
-        &self,
+        self: &Arc<Self>,
         call: Call,
         requests: Streaming<GetHistoricalFeaturesRequest>,
     ) -> impl Stream<Item = Result<GetHistoricalFeaturesResponse>> + Send + 'static {
-        let requests = requests.map_err(broken_off);
-        let (service, caller) = (self.service.clone(), call.caller.clone());
-        let request_id = call.request_id.as_str().to_owned();
-        let answers = historical::serve_grpc(service, caller, request_id, requests, self.patience(&call));
-        answers.inspect_ok(move |part| call.read_part(part))
+        training::grpc::answer(self.clone(), call, requests.map_err(broken_off))
     }
 
     async fn write_features(&self, call: &Call, request: InPlace) -> Result<WriteFeaturesResponse> {

@@ -9,7 +9,6 @@
 //!
 //! `routes` is the one table: router, labels, sampling, streams and the OpenAPI document come from it.
 
-mod batch;
 mod body;
 mod call;
 mod codec;
@@ -27,6 +26,7 @@ mod rest;
 mod routes;
 mod server;
 mod settings;
+mod training;
 
 pub use call::{Call, RequestId};
 pub use server::{Server, Surface};

@@ -1,10 +1,11 @@
 //! REST under `/api/v1`: a handler for each route of the table.
 
 use super::{
-    Call, Shared, batch,
+    Call, Shared,
     body::{AnyBody, JsonBody, PathPart, PiecesBody, unsupported},
     error::{Cause, Refusal},
     routes::{ARROW, JSON},
+    training,
 };
 use crate::{
     error::Error,
@@ -69,7 +70,7 @@ pub(super) async fn get_historical_features(
     RawQuery(query): RawQuery,
     body: AnyBody,
 ) -> Answer {
-    batch::answer(&call, &shared, &headers, query.as_deref(), body).await
+    training::rest::answer(&call, &shared, &headers, query.as_deref(), body).await
 }
 
 pub(super) async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {

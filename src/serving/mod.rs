@@ -5,7 +5,6 @@ pub mod catalogue;
 pub mod entity;
 pub mod events;
 pub mod explain;
-pub mod historical;
 pub mod history;
 pub mod invalidate;
 mod last_written;
@@ -17,6 +16,7 @@ pub mod sets;
 pub mod statistics;
 mod store_error;
 pub mod streams;
+pub mod training;
 pub mod write;
 
 pub use last_written::LastWritten;
@@ -43,7 +43,7 @@ pub struct Service {
     pub limits: Arc<Limits>,
     pub clock: Clock,
     pub last_written: Arc<LastWritten>,
-    /// Memory that training sets share, in permits of [`historical::SHARE_BYTES`].
+    /// Memory that training sets share, in permits of [`training::SHARE_BYTES`].
     pub training_memory: Arc<Semaphore>,
 }
 
@@ -72,7 +72,7 @@ impl Service {
         limits: Arc<Limits>,
         clock: Clock,
     ) -> Self {
-        let shares = limits.training_bytes_max / historical::SHARE_BYTES;
+        let shares = limits.training_bytes_max / training::SHARE_BYTES;
         let training_memory = Arc::new(Semaphore::new(shares.clamp(1, Semaphore::MAX_PERMITS)));
         Self { registry, store, events, limits, clock, last_written: Arc::default(), training_memory }
     }

@@ -5,14 +5,14 @@
 //! refused: whether it means UTC or some local time only its owner knows, and a wrong guess leaks the future.
 
 use super::{
-    Piece, Rows, SpineReader,
+    Rows,
     names::{self, AddedNames, ColumnNames},
 };
 use crate::{
     error::{Error, Kind, Result},
     feature::Round,
     registry::Plan,
-    serving::historical::{Spine, SpineNames},
+    serving::training::{Piece, Spine, SpineNames, SpineReader},
 };
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder},
@@ -158,10 +158,7 @@ impl ArrowReader {
     }
 }
 
-impl SpineReader for ArrowReader {
-    type Part = Bytes;
-    const IS_TYPED: bool = false;
-
+impl SpineReader<Bytes, Rows> for ArrowReader {
     fn push(&mut self, part: Bytes) -> Result<()> {
         if self.framing == ArrowFraming::StreamPerPart {
             self.decoder = StreamDecoder::new();
@@ -188,7 +185,7 @@ impl SpineReader for ArrowReader {
         self.bytes
     }
 
-    fn take(&mut self) -> Piece {
+    fn take(&mut self) -> Piece<Rows> {
         let mut batches = mem::take(&mut self.batches);
         if let Some(schema) = self.schema.as_ref().filter(|_| batches.is_empty()) {
             batches.push_back(RecordBatch::new_empty(schema.clone()));

@@ -1,17 +1,16 @@
 //! Answers as Arrow: IPC streams of their own in gRPC messages, or one stream as a body.
 
 use super::{
-    AnswerWriter, Rows, Summary,
+    Rows,
     batches::{FileRows, Rebatch},
+    grpc::{reply, summary_to},
     infer::Columnizer,
-    join::Joiner,
     rest::Output,
-    typed::{reply, summary_message},
 };
 use crate::{
     error::{Error, Kind, Result},
     registry::Plan,
-    serving::historical::{Answer, Spine, TrainingSet},
+    serving::training::{Answer, AnswerWriter, Joiner, Spine, Summary, TrainingSet},
     wire::proto::{GetHistoricalFeaturesResponse, get_historical_features_response::Part as Reply},
 };
 use arrow::{
@@ -74,9 +73,7 @@ impl ArrowMessageWriter {
     }
 }
 
-impl AnswerWriter for ArrowMessageWriter {
-    type Message = GetHistoricalFeaturesResponse;
-
+impl AnswerWriter<Rows, GetHistoricalFeaturesResponse> for ArrowMessageWriter {
     fn push(&mut self, rows: Rows, spine: &Spine, answer: Answer) -> Result<()> {
         let mut joined = Vec::new();
         let mut at = 0;
@@ -106,7 +103,7 @@ impl AnswerWriter for ArrowMessageWriter {
                 },
             };
             let Some(batch) = next.filter(|batch| batch.num_rows() > 0) else {
-                return Ok(self.summary.take().map(summary_message));
+                return Ok(self.summary.take().map(summary_to));
             };
             let bytes = Self::encode(&batch)?;
             if bytes.len() + 16 <= self.message_bytes_max {
@@ -166,9 +163,7 @@ impl ArrowFileWriter {
     }
 }
 
-impl AnswerWriter for ArrowFileWriter {
-    type Message = Output;
-
+impl AnswerWriter<Rows, Output> for ArrowFileWriter {
     fn begin(&mut self, spine_hash: String) {
         self.rows.joiner.add_metadata("larder.spine_hash", spine_hash);
     }

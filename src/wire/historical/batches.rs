@@ -1,9 +1,9 @@
 //! Rows in batches of one size and one schema, whatever the pieces were.
 
-use super::{Rows, arrow_out::metadata, infer::Columnizer, join::Joiner};
+use super::{Rows, arrow_out::metadata, infer::Columnizer};
 use crate::{
     error::{Error, Result},
-    serving::historical::{Answer, Spine, TrainingSet},
+    serving::training::{Answer, Joiner, Spine, TrainingSet},
 };
 use arrow::{
     array::{Array, RecordBatch, StringArray},

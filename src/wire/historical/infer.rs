@@ -10,7 +10,7 @@ use crate::{
         ColumnBuilder, Dtype,
         json::{JsonKind, JsonReader},
     },
-    serving::historical::Spine,
+    serving::training::Spine,
     wire::{
         proto::SpineRow,
         value::{own_dtype, value_from},

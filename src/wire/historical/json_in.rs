@@ -1,7 +1,7 @@
 //! Spines as JSON: an array of rows, or a row a line.
 
 use super::{
-    Piece, Rows, SpineReader,
+    Rows,
     names::{self, AddedNames, ColumnNames},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         json::{JsonKind, JsonReader},
     },
     registry::Plan,
-    serving::historical::{Spine, SpineNames},
+    serving::training::{Piece, Spine, SpineNames, SpineReader},
     wire::json::{read_id, read_timestamp},
 };
 use arrow::array::StringBuilder;
@@ -172,10 +172,7 @@ impl JsonRowReader {
     }
 }
 
-impl SpineReader for JsonRowReader {
-    type Part = Bytes;
-    const IS_TYPED: bool = false;
-
+impl SpineReader<Bytes, Rows> for JsonRowReader {
     fn push(&mut self, part: Bytes) -> Result<()> {
         match self.framing {
             Framing::Array => self.read_array(&part),
@@ -197,7 +194,7 @@ impl SpineReader for JsonRowReader {
         self.texts.values_slice().len() + ids + (12 + 4 * self.ids.len()) * self.times.len()
     }
 
-    fn take(&mut self) -> Piece {
+    fn take(&mut self) -> Piece<Rows> {
         let names = self.names.clone().unwrap_or_else(|| names::of_nothing(&self.plan));
         let spine = Spine {
             first_row: self.first_row,

@@ -1,11 +1,11 @@
 //! Answers as JSON: one document, or a row a line.
 
-use super::{AnswerWriter, Rows, Summary, plain::JsonColumns, rest::Output};
+use super::{Rows, plain::JsonColumns, rest::Output};
 use crate::{
     error::Result,
     feature::{CellStatus, Timestamp},
     registry::Plan,
-    serving::historical::{Answer, Spine, TrainingSet},
+    serving::training::{Answer, AnswerWriter, Spine, Summary, TrainingSet},
     store::NO_ROW,
     wire::json::{Int64Form, JsonWriter},
 };
@@ -125,9 +125,7 @@ impl JsonAnswerWriter {
     }
 }
 
-impl AnswerWriter for JsonAnswerWriter {
-    type Message = Output;
-
+impl AnswerWriter<Rows, Output> for JsonAnswerWriter {
     fn push(&mut self, rows: Rows, spine: &Spine, answer: Answer) -> Result<()> {
         let rows = match rows {
             Rows::Json(texts) => RowTexts::Json(texts),

@@ -3,7 +3,7 @@
 use crate::{
     error::{Error, Result},
     registry::Plan,
-    serving::historical::SpineNames,
+    serving::training::SpineNames,
 };
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -1,9 +1,9 @@
 //! Answers as a Parquet file.
 
-use super::{AnswerWriter, Rows, Summary, arrow_out::metadata, batches::FileRows, rest::Output};
+use super::{Rows, arrow_out::metadata, batches::FileRows, rest::Output};
 use crate::{
     error::{Error, Result},
-    serving::historical::{Answer, Spine, TrainingSet},
+    serving::training::{Answer, AnswerWriter, Spine, Summary, TrainingSet},
 };
 use arrow::array::RecordBatch;
 use parquet::{
@@ -68,9 +68,7 @@ impl ParquetWriter {
     }
 }
 
-impl AnswerWriter for ParquetWriter {
-    type Message = Output;
-
+impl AnswerWriter<Rows, Output> for ParquetWriter {
     fn push(&mut self, rows: Rows, spine: &Spine, answer: Answer) -> Result<()> {
         self.rows.push(rows, spine, answer)
     }

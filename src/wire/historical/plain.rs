@@ -4,7 +4,7 @@ use crate::{
     error::{Error, Result},
     feature::{Dtype, Element, Timestamp, columns::value_at},
     registry::Plan,
-    serving::historical::Spine,
+    serving::training::Spine,
     wire::{
         json::JsonWriter,
         proto::{SpineRow, Value, value::Kind as ValueKind},

@@ -1,13 +1,14 @@
 //! What a caller wants beside its spine, in proto and in JSON.
 
-use super::names::ColumnNames;
+use super::names::{self, ColumnNames};
 use crate::{
     error::{Error, Kind, Result},
     feature::{
         Round, Timestamp,
         json::{JsonKind, JsonReader, short},
     },
-    serving::historical::TrainingSetOptions,
+    registry::Plan,
+    serving::training::TrainingSetOptions,
     store::KnownAt,
     wire::{
         json::{Int64Form, read_duration, read_string_map, read_strings},
@@ -32,7 +33,7 @@ pub(super) const FIELDS: [&str; 9] = [
 /// A request for a training set, without its spine.
 #[derive(Clone, Debug)]
 pub struct BatchRequest {
-    pub(super) options: TrainingSetOptions,
+    pub options: TrainingSetOptions,
     pub(super) columns: ColumnNames,
     /// Answers carry statuses and event timestamps.
     pub(super) details: bool,
@@ -41,6 +42,11 @@ pub struct BatchRequest {
 }
 
 impl BatchRequest {
+    /// Refuses names of columns that no spine of this plan has.
+    pub fn check_columns(&self, plan: &Plan) -> Result<()> {
+        names::check(plan, &self.columns)
+    }
+
     fn empty() -> Self {
         let options = TrainingSetOptions {
             features: Vec::new(),

@@ -1,20 +1,20 @@
 //! Spines and answers as protobuf rows.
 
 use super::{
-    AnswerWriter, Piece, Rows, SpineReader, Summary,
+    Rows,
+    grpc::{reply, summary_to},
     names::{self, AddedNames, ColumnNames},
     plain::SpineRowsFromArrow,
-    spool::Part,
 };
 use crate::{
     error::{Error, Kind, Result},
     feature::{CellStatus, Round, Timestamp, columns::value_at},
     registry::Plan,
-    serving::historical::{Answer, Spine, SpineNames},
+    serving::training::{Answer, AnswerWriter, Part, Piece, Spine, SpineNames, SpineReader, Summary},
     wire::online,
     wire::proto::{
-        self, GetHistoricalFeaturesResponse, HistoricalSummary, SpineRow, SpineRows, TrainingRow,
-        TrainingRows, get_historical_features_response::Part as Reply, value::Kind as ValueKind,
+        self, GetHistoricalFeaturesResponse, SpineRow, SpineRows, TrainingRow, TrainingRows,
+        get_historical_features_response::Part as Reply, value::Kind as ValueKind,
     },
 };
 use arrow::array::{Array, StringBuilder};
@@ -132,10 +132,7 @@ impl TypedReader {
     }
 }
 
-impl SpineReader for TypedReader {
-    type Part = SpineRows;
-    const IS_TYPED: bool = true;
-
+impl SpineReader<SpineRows, Rows> for TypedReader {
     fn push(&mut self, part: SpineRows) -> Result<()> {
         self.bytes += Part::bytes(&part);
         for row in part.rows {
@@ -158,7 +155,7 @@ impl SpineReader for TypedReader {
         self.bytes
     }
 
-    fn take(&mut self) -> Piece {
+    fn take(&mut self) -> Piece<Rows> {
         let rows = mem::take(&mut self.rows);
         let spine = Spine {
             first_row: self.first_row,
@@ -198,9 +195,7 @@ impl TypedWriter {
     }
 }
 
-impl AnswerWriter for TypedWriter {
-    type Message = GetHistoricalFeaturesResponse;
-
+impl AnswerWriter<Rows, GetHistoricalFeaturesResponse> for TypedWriter {
     fn push(&mut self, rows: Rows, spine: &Spine, answer: Answer) -> Result<()> {
         self.rows = match rows {
             Rows::Typed(rows) => rows,
@@ -219,7 +214,7 @@ impl AnswerWriter for TypedWriter {
 
     fn message(&mut self) -> Result<Option<GetHistoricalFeaturesResponse>> {
         let (Some(answer), false) = (&self.answer, self.rows.is_empty()) else {
-            return Ok(self.summary.take().map(summary_message));
+            return Ok(self.summary.take().map(summary_to));
         };
         let (mut rows, mut bytes) = (Vec::new(), 0);
         // A quarter of the greatest message: large enough to be cheap, small enough that few of them wait.
@@ -247,15 +242,6 @@ impl AnswerWriter for TypedWriter {
         }
         Ok(Some(reply(Reply::Rows(TrainingRows { rows }))))
     }
-}
-
-pub(super) fn reply(part: Reply) -> GetHistoricalFeaturesResponse {
-    GetHistoricalFeaturesResponse { part: Some(part) }
-}
-
-pub(super) fn summary_message(summary: Summary) -> GetHistoricalFeaturesResponse {
-    let rows = summary.rows as u64;
-    reply(Reply::Summary(HistoricalSummary { rows, spine_hash: summary.spine_hash }))
 }
 
 /// One row of an answer, in the layout of online answers. It must carry statuses.

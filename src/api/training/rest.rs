@@ -4,16 +4,17 @@
 //! its end: no file footer, no end of the Arrow stream, no last chunk, so that nobody takes a part for the whole. Lines
 //! get one more line before that, the problem, whose `"status"` is a number and which has no column of the spine.
 
-use super::{
-    Call, Shared,
-    body::AnyBody,
-    error::{Cause, Refusal},
-    routes::{ARROW, JSON, NDJSON, PARQUET},
-};
 use crate::{
+    api::{
+        Call, Shared,
+        body::{AnyBody, ByteStream},
+        error::{Cause, Refusal},
+        routes::{ARROW, JSON, NDJSON, PARQUET},
+    },
     error::{Error, Result},
+    serving::training::{Messages, Pump, Summary, TrainingSet, spawn},
     wire::{
-        historical::{BatchFormat, BatchRequest, BatchSpine, Output, Patience, RestAnswer, serve_rest},
+        historical::{self, BatchFormat, BatchRequest, Output, SpineForm},
         query::Query,
     },
 };
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 const SETTLED_AT: HeaderName = HeaderName::from_static("x-larder-settled-at");
 const REPEATABLE: HeaderName = HeaderName::from_static("x-larder-repeatable");
@@ -39,7 +40,7 @@ const TRAILERS: &str = "x-larder-settled-at, x-larder-repeatable, x-larder-rows,
 const LAST_LINE_TIME: Duration = Duration::from_millis(50);
 
 /// Answers `POST /features/batch`.
-pub(super) async fn answer(
+pub(in crate::api) async fn answer(
     call: &Call,
     shared: &Shared,
     headers: &HeaderMap,
@@ -47,14 +48,37 @@ pub(super) async fn answer(
     body: AnyBody,
 ) -> Result<Response, Refusal> {
     let format = accepted(headers, &body)?;
+    let (request, form, spine) = read_request(shared, query, body).await?;
+    let set = TrainingSet::open(&shared.service, &call.caller, request.options.clone()).await?;
+    request.check_columns(set.plan())?;
+    call.read(set.plan().features.len(), 0);
+    let set = Arc::new(set);
+    let mut messages = pump(call, shared, set.clone(), &request, form, spine, format);
+    // The head waits for the first rows or the first silence, so that an error before them has its status.
+    let first = messages.next().await.transpose()?;
+    let first = first.filter(|output| !matches!(output, Output::Bytes(bytes) if bytes.is_empty()));
+    Ok(respond(&set, stream::iter(first.map(Ok)).chain(messages), format, call))
+}
+
+/// The request and its spine, whose parts are still to come.
+async fn read_request(
+    shared: &Shared,
+    query: Option<&str>,
+    body: AnyBody,
+) -> Result<(BatchRequest, SpineForm, ByteStream), Refusal> {
     let mut query = Query::parse(query)?;
-    let (request, spine) = match body {
+    let read = match body {
         AnyBody::Json(bytes) => {
             let (request, spine) = BatchRequest::from_json(&bytes)?;
             let spine = spine.ok_or_else(|| Error::invalid("spine", "give the spine, an array of rows"))?;
-            (Some(request), BatchSpine::Array(spine))
+            (request, SpineForm::Array, stream::iter([Ok(spine)]).boxed())
         }
-        AnyBody::Lines(lines) => (None, BatchSpine::Lines(lines)),
+        AnyBody::Lines(lines) => {
+            query.finish()?;
+            let line_bytes_max = shared.service.limits.line_bytes_max;
+            let (request, spine) = historical::first_line(lines, line_bytes_max).await?;
+            return Ok((request, SpineForm::Lines, spine));
+        }
         AnyBody::Arrow(parts) => {
             let text = query.take("request").ok_or_else(|| {
                 Error::invalid("request", "say which features to put beside the spine, as JSON in ?request=")
@@ -66,24 +90,32 @@ pub(super) async fn answer(
                     Error::invalid("request.spine", "the spine is the body; leave it out here").into()
                 );
             }
-            (Some(request), BatchSpine::Arrow(parts))
+            (request, SpineForm::Arrow, parts)
         }
     };
     query.finish()?;
-    let patience = shared.patience(call);
-    let answer = serve_rest(&shared.service, &call.caller, request, spine, format, patience).await?;
-    Ok(respond(answer, format, call.clone()))
+    Ok(read)
 }
 
-impl Shared {
-    /// How long the two ends of a stream wait for each other.
-    pub(super) fn patience(&self, call: &Call) -> Patience {
-        Patience {
-            part: self.settings.stream_timeout,
-            message: self.settings.write_timeout,
-            deadline: call.deadline,
-        }
-    }
+fn pump(
+    call: &Call,
+    shared: &Shared,
+    set: Arc<TrainingSet>,
+    request: &BatchRequest,
+    form: SpineForm,
+    spine: ByteStream,
+    format: BatchFormat,
+) -> Messages<Output> {
+    let reader = historical::body_reader(request, form, format, &set, &shared.service.limits);
+    let writer = historical::body_writer(request, format, &set);
+    let (features, call) = (set.plan().features.len(), call.clone());
+    let patience = shared.patience(&call);
+    let pump = Pump::new(set, reader, writer, patience);
+    let parts = spine.map(|part| part.map(historical::hashed));
+    spawn(patience.deadline, |outlet| async move {
+        let read = |summary: &Summary| call.read(features, summary.rows);
+        pump.run(parts, &outlet, read).await
+    })
 }
 
 /// The form that the caller accepts; without a wish it is that of the spine.
@@ -118,7 +150,12 @@ fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, Refusal>
     })
 }
 
-fn respond(answer: RestAnswer, format: BatchFormat, call: Call) -> Response {
+fn respond(
+    set: &TrainingSet,
+    body: impl Stream<Item = Result<Output>> + Send + 'static,
+    format: BatchFormat,
+    call: &Call,
+) -> Response {
     let content_type = match format {
         BatchFormat::Json => JSON,
         BatchFormat::Lines => NDJSON,
@@ -126,10 +163,11 @@ fn respond(answer: RestAnswer, format: BatchFormat, call: Call) -> Response {
         BatchFormat::Parquet => PARQUET,
     };
     let mut head = HeaderMap::new();
-    head.insert(SETTLED_AT, value(answer.settled_at));
-    head.insert(REPEATABLE, value(answer.repeatable));
-    let versions = Some(&answer.versions).filter(|versions| versions.len() <= FEATURES_BYTES_MAX).map(value);
-    let body = StreamBody::new(frames(answer.body, answer.features, head.clone(), format, call));
+    head.insert(SETTLED_AT, value(set.settled_at()));
+    head.insert(REPEATABLE, value(set.is_repeatable()));
+    let versions = Some(historical::versions(set));
+    let versions = versions.filter(|versions| versions.len() <= FEATURES_BYTES_MAX).map(value);
+    let body = StreamBody::new(frames(body, head.clone(), format, call.clone()));
     let mut response = Response::new(Body::new(body));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -142,7 +180,6 @@ fn respond(answer: RestAnswer, format: BatchFormat, call: Call) -> Response {
 /// The body's frames: rows, then trailers; or rows, then what went wrong.
 fn frames(
     body: impl Stream<Item = Result<Output>> + Send + 'static,
-    features: usize,
     head: HeaderMap,
     format: BatchFormat,
     call: Call,
@@ -150,7 +187,6 @@ fn frames(
     body.flat_map(move |output| match output {
         Ok(Output::Bytes(bytes)) => stream::iter([Ok(Frame::data(bytes))]).boxed(),
         Ok(Output::End(summary)) => {
-            call.read(features, summary.rows);
             let mut trailers = head.clone();
             for (name, text) in Output::trailers(&summary) {
                 trailers.insert(HeaderName::from_static(name), value(text));

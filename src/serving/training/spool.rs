@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 const READ_BYTES: usize = 1 << 20;
 
 /// Something that can wait in a file.
-pub(super) trait Part: Send + Sized + 'static {
+pub trait Part: Send + Sized + 'static {
     /// About its size in memory, in bytes.
     fn bytes(&self) -> usize;
     /// Its content, which is also what the spine's hash runs over.

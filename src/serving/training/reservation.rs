@@ -3,12 +3,12 @@
 //! A call waits for its first share while it holds none; once it holds one it never waits for more, but answers what it
 //! has. So calls cannot wait for each other.
 
-use crate::{
-    error::{Error, Result},
-    serving::historical::SHARE_BYTES,
-};
+use crate::error::{Error, Result};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What one permit of [`Service::training_memory`](crate::serving::Service::training_memory) stands for, in bytes.
+pub const SHARE_BYTES: usize = 1 << 20;
 
 /// One call's part of the memory.
 pub(super) struct Reservation {

@@ -1,10 +1,10 @@
 //! The features beside the spine's own columns.
 
+use super::Answer;
 use crate::{
     error::{Error, Result},
     feature::{CellStatus, Dtype},
     registry::Plan,
-    serving::historical::Answer,
     store::NO_ROW,
 };
 use arrow::{
@@ -27,7 +27,7 @@ static STATUS_NAMES: LazyLock<ArrayRef> = LazyLock::new(|| {
 });
 
 /// Puts the features beside the spine's own columns.
-pub(super) struct Joiner {
+pub struct Joiner {
     plan: Arc<Plan>,
     details: bool,
     metadata: HashMap<String, String>,

@@ -4,29 +4,18 @@
 //! answer is dropped. Work that computes runs on blocking threads; waiting for a slow caller holds none.
 
 use super::{
-    AnswerWriter, Piece, SpineReader, Summary,
+    AnswerWriter, Outlet, Piece, Rows, SpineReader, Summary, TrainingSet,
     reservation::Reservation,
     spool::{Part, Spool, blocking},
 };
-use crate::{
-    error::{Error, Kind, Result},
-    serving::{Limits, historical::TrainingSet},
-};
+use crate::error::{Error, Kind, Result};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-use std::{
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-use tokio::{sync::mpsc, time::Instant};
+use std::{pin::pin, sync::Arc, time::Duration};
 use tokio_util::task::AbortOnDropHandle;
 
 /// A caller that is silent for this long gets an answer to what it sent.
 const SILENCE: Duration = Duration::from_millis(50);
-/// Messages that wait for the caller to take them.
-const MESSAGES_WAITING_MAX: usize = 4;
 /// Of a piece's memory, the part that the spool may hold besides.
 const SPOOL_SHARE: usize = 8;
 
@@ -43,7 +32,7 @@ pub struct Patience {
 
 /// When pieces are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answering {
+pub enum Answering {
     /// As soon as a piece is full or the caller is silent: for callers that wait for answers while they send.
     Promptly,
     /// When pieces are full: for formats that collect rows anyway.
@@ -53,95 +42,37 @@ pub(super) enum Answering {
 }
 
 /// A part as it came, with the bytes that the spine's hash runs over.
-pub(super) type HashedPart<P> = (P, Bytes);
+pub type HashedPart<P> = (P, Bytes);
 
-/// What becomes of a spine.
-pub(super) struct Pump<R, W> {
+/// One call: a spine's parts in, the messages of its answer out.
+pub struct Pump<P, R, M> {
     set: Arc<TrainingSet>,
-    reader: R,
-    writer: W,
+    reader: Box<dyn SpineReader<P, R>>,
+    writer: Box<dyn AnswerWriter<R, M>>,
     answering: Answering,
     patience: Patience,
     reservation: Reservation,
-    piece_bytes_max: usize,
-    spool_bytes_max: u64,
 }
 
-/// The messages of an answer. Dropping it ends the call.
-pub(super) struct Messages<M> {
-    receiver: mpsc::Receiver<Result<M>>,
-    _tasks: [AbortOnDropHandle<()>; 1],
-}
-
-impl<M> Stream for Messages<M> {
-    type Item = Result<M>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<M>>> {
-        self.receiver.poll_recv(context)
-    }
-}
-
-/// Where messages go; every wait for the caller is bounded.
-pub(super) struct Outlet<M>(mpsc::Sender<Result<M>>);
-
-/// Runs `work` beside its caller; its error becomes the last item of the messages.
-pub(super) fn spawn<M, F>(
-    deadline: Option<std::time::Instant>,
-    work: impl FnOnce(Outlet<M>) -> F,
-) -> Messages<M>
-where
-    M: Send + 'static,
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    let (sender, receiver) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let work = work(Outlet(sender.clone()));
-    let task = tokio::spawn(async move {
-        let result = match deadline {
-            Some(deadline) => match tokio::time::timeout_at(deadline.into(), work).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::new(
-                    Kind::DeadlineExceeded,
-                    "the deadline is over before the training set was whole",
-                )),
-            },
-            None => work.await,
-        };
-        if let Err(error) = result {
-            // A caller that is gone needs no reason.
-            let _ = sender.send(Err(error)).await;
-        }
-    });
-    Messages { receiver, _tasks: [AbortOnDropHandle::new(task)] }
-}
-
-impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
+impl<P: Part, R: Rows, M: Send + 'static> Pump<P, R, M> {
     pub fn new(
         set: Arc<TrainingSet>,
-        reader: R,
-        writer: W,
-        answering: Answering,
+        reader: Box<dyn SpineReader<P, R>>,
+        (writer, answering): (Box<dyn AnswerWriter<R, M>>, Answering),
         patience: Patience,
-        limits: &Limits,
     ) -> Self {
-        Self {
-            reservation: Reservation::new(set.memory()),
-            set,
-            reader,
-            writer,
-            answering,
-            patience,
-            piece_bytes_max: limits.spine_piece_bytes_max,
-            spool_bytes_max: limits.spool_bytes_max,
-        }
+        Self { reservation: Reservation::new(set.memory()), set, reader, writer, answering, patience }
     }
 
-    /// Answers the whole spine.
+    /// Answers the whole spine; `read` hears of it before the caller is told that this was all.
     pub async fn run(
         mut self,
-        parts: impl Stream<Item = Result<HashedPart<R::Part>>> + Send + 'static,
-        outlet: &Outlet<W::Message>,
+        parts: impl Stream<Item = Result<HashedPart<P>>> + Send + 'static,
+        outlet: &Outlet<M>,
+        read: impl FnOnce(&Summary),
     ) -> Result<()> {
-        let spool = Arc::new(Spool::new(self.piece_bytes_max / SPOOL_SHARE, self.spool_bytes_max));
+        let piece_bytes_max = self.set.limits().spine_piece_bytes_max;
+        let spool = Arc::new(Spool::new(piece_bytes_max / SPOOL_SHARE, self.set.limits().spool_bytes_max));
         let feeding = AbortOnDropHandle::new(tokio::spawn(feed(parts, spool.clone())));
         if self.answering == Answering::AtTheEnd {
             spool.ended().await?;
@@ -156,7 +87,7 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
                         .compute(move |pump| parts.into_iter().try_for_each(|part| pump.reader.push(part)))
                         .await?;
                     let rows = self.reader.rows();
-                    let is_full = self.reader.bytes() >= self.piece_bytes_max || rows >= self.set.rows_max();
+                    let is_full = self.reader.bytes() >= piece_bytes_max || rows >= self.set.rows_max();
                     let bytes = self.reader.bytes() + self.set.answer_bytes(rows);
                     let is_full = is_full || (!self.reservation.grow(bytes) && rows > 0);
                     is_full.then(|| self.reader.take())
@@ -187,11 +118,12 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
         }
         drop(feeding);
         let summary = Summary { rows, spine_hash: spool.hash() };
+        read(&summary);
         self = self.compute(move |pump| pump.writer.finish(summary)).await?;
         self.send(&spool, outlet).await.map(drop)
     }
 
-    async fn next_parts(&mut self, spool: &Spool<R::Part>, greeted: bool) -> Result<Next<R::Part>> {
+    async fn next_parts(&mut self, spool: &Spool<P>, greeted: bool) -> Result<Next<P>> {
         let prompt = self.answering == Answering::Promptly;
         let pending = prompt && (self.reader.rows() > 0 || !greeted);
         let patience = if pending { SILENCE } else { self.patience.part };
@@ -207,12 +139,7 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
     }
 
     /// Answers a piece, in as many steps as the memory of a piece asks for.
-    async fn answer(
-        mut self,
-        mut piece: Piece,
-        spool: &Spool<R::Part>,
-        outlet: &Outlet<W::Message>,
-    ) -> Result<Self> {
+    async fn answer(mut self, mut piece: Piece<R>, spool: &Spool<P>, outlet: &Outlet<M>) -> Result<Self> {
         let mut at = 0;
         while at < piece.spine.len() {
             let count = self.set.rows_max().min(piece.spine.len() - at);
@@ -224,19 +151,14 @@ impl<R: SpineReader, W: AnswerWriter> Pump<R, W> {
         Ok(self)
     }
 
-    async fn step(
-        mut self,
-        piece: Piece,
-        spool: &Spool<R::Part>,
-        outlet: &Outlet<W::Message>,
-    ) -> Result<Self> {
+    async fn step(mut self, piece: Piece<R>, spool: &Spool<P>, outlet: &Outlet<M>) -> Result<Self> {
         let answer = self.set.answer(&piece.spine).await?;
         self = self.compute(move |pump| pump.writer.push(piece.rows, &piece.spine, answer)).await?;
         self.send(spool, outlet).await
     }
 
     /// Sends all messages that are ready.
-    async fn send(mut self, spool: &Spool<R::Part>, outlet: &Outlet<W::Message>) -> Result<Self> {
+    async fn send(mut self, spool: &Spool<P>, outlet: &Outlet<M>) -> Result<Self> {
         loop {
             let (pump, message) = blocking(move || {
                 let message = self.writer.message()?;
@@ -262,29 +184,6 @@ enum Next<P> {
     End,
 }
 
-impl<M> Outlet<M> {
-    /// Sends a message that needs no spine.
-    pub async fn say(&self, message: M) -> Result<()> {
-        self.0.send(Ok(message)).await.map_err(|_| gone())
-    }
-
-    /// Waits for the caller to take a message. As long as it sends, it may take its time.
-    async fn send<P: Part>(&self, message: M, patience: Duration, spool: &Spool<P>) -> Result<()> {
-        let mut send = pin!(self.0.send(Ok(message)));
-        let mut received = spool.received();
-        loop {
-            match tokio::time::timeout_at(Instant::now() + patience, send.as_mut()).await {
-                Ok(sent) => return sent.map_err(|_| gone()),
-                Err(_) if spool.received() > received => received = spool.received(),
-                Err(_) => {
-                    let message = format!("the answer was not read for {} s", patience.as_secs());
-                    return Err(Error::new(Kind::DeadlineExceeded, message));
-                }
-            }
-        }
-    }
-}
-
 /// Puts all parts into the spool.
 async fn feed<P: Part>(parts: impl Stream<Item = Result<HashedPart<P>>>, spool: Arc<Spool<P>>) {
     let mut parts = pin!(parts);
@@ -298,8 +197,4 @@ async fn feed<P: Part>(parts: impl Stream<Item = Result<HashedPart<P>>>, spool: 
         }
     }
     spool.end(Ok(()));
-}
-
-fn gone() -> Error {
-    Error::unavailable("the caller is gone")
 }

@@ -1,4 +1,4 @@
-//! Training sets: beside every row of a spine, the features as they were at its moment.
+//! What a training set answers: beside every row of a spine, the features as they were at its moment.
 //!
 //! ```text
 //!   open(options) ──> one snapshot, one plan, the settled time
@@ -12,14 +12,13 @@
 //! A training set holds no ERROR cells: when a group cannot be read the whole call fails, because a model that was
 //! trained around a hole would be worse than none.
 
-mod judge;
-
-use super::Service;
+use super::judge;
 use crate::{
     access::{Caller, Scope},
     error::{Error, Kind, Result},
     feature::{AgeLimit, Column, Dtype, Duration, Timestamp, entity},
     registry::{FeatureList, Plan},
+    serving::{Limits, Service},
     store::{AsOf, GroupRead, KnownAt, Picks, Snapshot},
 };
 use arrow::{
@@ -31,9 +30,6 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 use tokio::sync::Semaphore;
-
-/// What one permit of [`Service::training_memory`] stands for, in bytes.
-pub const SHARE_BYTES: usize = 1 << 20;
 
 /// How long a call waits for a `known_at` to become settled.
 const SETTLE_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
@@ -175,8 +171,12 @@ impl TrainingSet {
         self.options.statuses = statuses;
     }
 
+    pub(super) fn limits(&self) -> &Limits {
+        &self.service.limits
+    }
+
     /// The memory that all training sets share.
-    pub fn memory(&self) -> Arc<Semaphore> {
+    pub(super) fn memory(&self) -> Arc<Semaphore> {
         self.service.training_memory.clone()
     }
 
