@@ -143,6 +143,17 @@ async fn training_sets_hold_decimals_in_every_format() {
     // What it wrote it takes: the training set as a spine, its decimals as they are; and as rows.
     let again = terminal.run(&["batch", "out.parquet", "-f", "fee"]).await;
     assert!(again.complaint().contains("fee"), "a column of the spine and a feature of one name");
+    let amounts = Decimal128Array::from(vec![12_345_678_901_234_567_890]).with_precision_and_scale(30, 3);
+    parquet(
+        &terminal,
+        vec![
+            ("timestamp", Arc::new(StringArray::from(vec!["2026-01-02T00:00:00Z"]))),
+            ("seller", Arc::new(StringArray::from(vec!["a"]))),
+            ("amount", Arc::new(amounts.unwrap())),
+        ],
+    );
+    let own = terminal.run(&["batch", "fees.parquet", "-f", "fee"]).await.ok();
+    assert!(own.contains("\"amount\":12345678901234567.890"), "a column of the spine stays a number: {own}");
     let history = terminal.run(&["history", "a", "-f", "fee", "--json"]).await.json();
     assert_eq!(
         (&history["dtype"], &history["values"][0]["value"]),

@@ -242,6 +242,8 @@ fn nearest(kind: &DataType) -> Dtype {
     match kind {
         DataType::Boolean => Dtype::Bool,
         DataType::UInt64 => Dtype::String,
+        // Numbers with all their digits, as the server's own JSON has them.
+        kind if kind.is_decimal() => Dtype::Json,
         kind if kind.is_integer() => Dtype::Int64,
         DataType::Float16 | DataType::Float32 => Dtype::Float32,
         DataType::Float64 => Dtype::Float64,
