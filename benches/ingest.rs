@@ -21,6 +21,7 @@ use larder::{
     store::{
         Commit, Committed, RowBatch,
         embedded::{EmbeddedStore, Options},
+        log::EventLog,
     },
     wire::{
         codec::InPlace,
@@ -115,7 +116,7 @@ impl Bench {
         let service = Service::new(
             registry,
             store.clone(),
-            Events::new(store.clone(), store),
+            Events::new(EventLog::of(&store), store),
             Arc::new(Limits::default()),
             clock,
         );

@@ -14,7 +14,8 @@ use crate::{
     store::{
         DurableStore, RegistryStore,
         embedded::{EmbeddedStore, Options},
-        events::{EventLog, StreamStore},
+        log::EventLog,
+        readers::Progress,
     },
     stream::Aggregation,
 };
@@ -38,8 +39,8 @@ const KEY_FILE: &str = "admin.key";
 pub struct Storage {
     pub durable: Arc<dyn DurableStore>,
     pub registry: Arc<dyn RegistryStore>,
-    pub log: Arc<dyn EventLog>,
-    pub streams: Arc<dyn StreamStore>,
+    pub log: EventLog,
+    pub streams: Arc<dyn Progress>,
 }
 
 /// A running server.
@@ -74,7 +75,8 @@ impl Storage {
 
     /// One embedded store behind everything.
     pub fn of(store: Arc<EmbeddedStore>) -> Self {
-        Self { durable: store.clone(), registry: store.clone(), log: store.clone(), streams: store }
+        let log = EventLog::of(&store);
+        Self { durable: store.clone(), registry: store.clone(), log, streams: store }
     }
 }
 

@@ -4,13 +4,16 @@
 //! The victim is this same binary, told by its environment to write until it is killed. It says on its output what was
 //! acknowledged.
 
-use crate::conformance::rows::{Row, USER, batch, commit, group};
+use crate::{
+    conformance::rows::{Row, USER, batch, commit, group},
+    support::log::{append, end, read},
+};
 use larder::{
     feature::{Cell, Dtype, RowSchema, TenantId, Timestamp, Value},
     store::{
         Commits, LatestRead, LatestReads, Scan, Views,
         embedded::{EmbeddedStore, Options},
-        events::{Body, EventLog, NewRecord, Payload},
+        log::{Body, NewRecord, Payload},
     },
 };
 use std::{
@@ -79,7 +82,7 @@ async fn victim() {
     };
     let append = async || {
         for number in from[PRODUCER].. {
-            store.append(events(number)).await.unwrap();
+            append(&store, events(number)).await;
             acknowledge(PRODUCER, number);
         }
     };
@@ -190,17 +193,17 @@ async fn check(store: &EmbeddedStore, writer: usize, certain: i64) -> i64 {
 
 /// Whole appends are there, at least `certain` of them, in their order; how many.
 async fn check_events(store: &EmbeddedStore, certain: i64) -> i64 {
-    let end = store.bounds(0).await.unwrap().end as i64;
+    let end = end(store, 0).await as i64;
     let appends = end / RECORDS_PER_APPEND;
     assert!(
         end % RECORDS_PER_APPEND == 0 && appends >= certain,
         "{end} records, {certain} appends acknowledged"
     );
-    let read = store.read(0, 0, usize::MAX, Duration::ZERO).await.unwrap();
+    let read = read(store, 0, 0, usize::MAX, Duration::ZERO).await;
     let expected: Vec<Payload> = (0..appends).flat_map(events).map(|record| record.payload).collect();
     let payload = |body| match body {
         Body::Event { payload, .. } => payload,
-        Body::Tick => panic!("nobody ticks"),
+        Body::Tick | Body::Invalid { .. } => panic!("nobody ticks"),
     };
     let found: Vec<Payload> = read.into_iter().map(|record| payload(record.body)).collect();
     assert_eq!(found, expected, "{certain} appends acknowledged");

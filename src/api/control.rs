@@ -33,7 +33,7 @@ impl Shared {
         call: &Call,
         request: GetFeatureRequest,
     ) -> Result<GetFeatureResponse> {
-        let entry = self.service.get_feature(&call.caller, &request.feature)?;
+        let entry = self.service.get_feature(&call.caller, &request.feature).await?;
         Ok(GetFeatureResponse { feature: Some(register::feature_to(&entry)) })
     }
 
@@ -43,7 +43,7 @@ impl Shared {
         request: ListFeaturesRequest,
     ) -> Result<ListFeaturesResponse> {
         let (filter, page) = register::filter_from(request);
-        Ok(register::features_to(self.service.list_features(&call.caller, &filter, &page)?))
+        Ok(register::features_to(self.service.list_features(&call.caller, &filter, &page).await?))
     }
 
     pub(super) async fn put_feature_set(

@@ -45,7 +45,8 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     let store = service.store.snapshot(&[]).await.err().map_or_else(ok, |error| error.to_string());
     let server = if shared.is_draining() { "draining".to_owned() } else { ok() };
     let trouble = service.events.streams.trouble();
-    let events = service.events.log.failure().map(|error| error.to_string()).or(trouble).unwrap_or_else(ok);
+    let events =
+        service.events.log.sink.failure().map(|error| error.to_string()).or(trouble).unwrap_or_else(ok);
     let (code, status) = match (store == "ok" && server == "ok", events == "ok") {
         (true, true) => (StatusCode::OK, "ready"),
         (true, false) => (StatusCode::OK, "degraded"),

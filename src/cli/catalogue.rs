@@ -138,10 +138,7 @@ fn details(feature: &proto::Feature) -> comfy_table::Table {
         ("owner", Some(definition.owner)),
         ("tags", Some(tags.join(", "))),
         ("created", time(&feature.created_at)),
-        (
-            "last written",
-            Some(time(&feature.last_written_at).unwrap_or_else(|| "not since the server started".into())),
-        ),
+        ("last written", Some(time(&feature.last_written_at).unwrap_or_else(|| "never".into()))),
         ("revision", Some(feature.revision.to_string())),
     ];
     let given =

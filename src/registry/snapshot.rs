@@ -4,7 +4,7 @@ use super::catalogue::{Catalogue, Map};
 use crate::{
     access::Caller,
     feature::{RowId, TenantId},
-    store::{RecordBody, RegistryPage, Revision},
+    store::{RecordBody, RegistryPage, Revision, log::TenantRef},
 };
 use hashbrown::{HashMap, HashSet};
 use rpds::VectorSync;
@@ -102,6 +102,14 @@ impl RegistrySnapshot {
 
     pub fn tenant_by_name(&self, name: &str) -> Option<TenantId> {
         self.tenant_names.get(name).copied()
+    }
+
+    /// The tenant that a record of the event log names.
+    pub fn tenant_of(&self, named: &TenantRef) -> Option<TenantId> {
+        match named {
+            TenantRef::Id(id) => Some(*id),
+            TenantRef::Name(name) => self.tenant_by_name(name),
+        }
     }
 
     /// Whether any tenant has a key.

@@ -9,8 +9,11 @@ use crate::{
     error::{Error, Kind, Result},
     feature::{RowId, TenantId, Timestamp, entity},
     registry::Catalogue,
-    store::events::{
-        DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, ReaderSummary, SideQuery, StateSize,
+    store::{
+        log::RecordId,
+        readers::{
+            DeadLetter, LateEvent, Purpose, ReaderId, ReaderState, ReaderSummary, SideQuery, StateSize,
+        },
     },
     window::Ledger,
 };
@@ -71,14 +74,14 @@ impl Service {
     pub async fn streams(&self, caller: &Caller) -> Result<Vec<StreamStatus>> {
         caller.require(Scope::Operator)?;
         self.events.streams.commit_judged(COMMIT_WAIT).await;
-        let states = self.events.store.readers().await?;
+        let states = self.events.progress.readers().await?;
         let mut live: HashMap<u32, ReaderState> = states
             .into_iter()
             .filter(|state| state.reader.purpose == Purpose::Live)
             .map(|state| (state.reader.partition, state))
             .collect();
         let mut statuses = Vec::new();
-        for partition in 0..self.events.log.partitions() {
+        for partition in 0..self.events.log.source.identity().await?.partitions {
             let reader = ReaderId { partition, purpose: Purpose::Live };
             let state = live.remove(&partition).unwrap_or_else(|| ReaderState::new(reader));
             statuses.push(StreamStatus {
@@ -86,7 +89,7 @@ impl Service {
                 next_offset: state.next_offset,
                 committed_offset: state.next_offset,
                 // Asked after the state was read, so that it is not before it.
-                end_offset: self.events.log.bounds(partition).await?.end,
+                end_offset: self.events.log.source.extent(partition).await?.end,
                 log_time: state.log_time,
                 ledger: state.summary.ledger,
                 memory: state.summary.state,
@@ -102,7 +105,7 @@ impl Service {
         let catalogue = self.registry.catalogue(caller);
         let is_own = |(tenant, _): &(TenantId, RowId)| *tenant == caller.tenant();
         let mut backfills = Vec::new();
-        for state in self.events.store.readers().await? {
+        for state in self.events.progress.readers().await? {
             let ReaderSummary { groups: all, joins_at, ledger, .. } = state.summary;
             let own = all.iter().filter(|group| is_own(group));
             let groups: Vec<String> = own.map(|(_, group)| name(&catalogue, *group)).collect();
@@ -112,7 +115,7 @@ impl Service {
             let partition = state.reader.partition;
             let end_offset = match state.done {
                 true => state.next_offset,
-                false => self.events.log.bounds(partition).await?.end,
+                false => self.events.log.source.extent(partition).await?.end,
             };
             backfills.push(Backfill {
                 partition,
@@ -144,7 +147,7 @@ impl Service {
         let pages = page.open(caller, &["late-events", event_type, entity_id])?;
         let mut events = self
             .events
-            .store
+            .progress
             .late_events(SideQuery {
                 tenant: caller.tenant(),
                 after: pages.after.as_deref().map(read_position).transpose()?,
@@ -168,7 +171,7 @@ impl Service {
         let pages = page.open(caller, &["dead-letters"])?;
         let mut letters = self
             .events
-            .store
+            .progress
             .dead_letters(SideQuery {
                 tenant: caller.tenant(),
                 after: pages.after.as_deref().map(read_position).transpose()?,
@@ -188,16 +191,16 @@ fn name(catalogue: &Catalogue, group: RowId) -> String {
     known.map_or_else(|| format!("#{group}"), |entry| entry.group.name.clone())
 }
 
-fn position(place: Place) -> [u8; 12] {
+fn position(place: RecordId) -> [u8; 12] {
     let mut bytes = [0; 12];
     bytes[..4].copy_from_slice(&place.partition.to_le_bytes());
     bytes[4..].copy_from_slice(&place.offset.to_le_bytes());
     bytes
 }
 
-fn read_position(bytes: &[u8]) -> Result<Place> {
+fn read_position(bytes: &[u8]) -> Result<RecordId> {
     let parts = bytes.split_first_chunk::<4>().and_then(|(partition, rest)| {
-        Some(Place {
+        Some(RecordId {
             partition: u32::from_le_bytes(*partition),
             offset: u64::from_le_bytes(rest.try_into().ok()?),
         })

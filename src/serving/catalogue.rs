@@ -4,7 +4,7 @@ use super::{Service, page::PageRequest};
 use crate::{
     access::{Caller, Scope},
     error::Result,
-    feature::{Timestamp, definition::Feature},
+    feature::{RowId, Timestamp, definition::Feature},
 };
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct CatalogueEntry {
     pub feature: Arc<Feature>,
-    /// When a row of its group was last written; None = not since this server started.
+    /// When a row of its group was last written; None = never.
     pub last_written_at: Option<Timestamp>,
 }
 
@@ -35,15 +35,16 @@ pub struct Page<T> {
 
 impl Service {
     /// One feature by name, `group.name`, or either with `@version`.
-    pub fn get_feature(&self, caller: &Caller, name: &str) -> Result<CatalogueEntry> {
+    pub async fn get_feature(&self, caller: &Caller, name: &str) -> Result<CatalogueEntry> {
         caller.require(Scope::Read)?;
         let catalogue = self.registry.catalogue(caller);
         let feature = catalogue.feature(name).map_err(|error| error.at("feature"))?;
-        Ok(self.entry(feature.clone()))
+        let mut entries = self.entries(vec![feature.clone()]).await?;
+        Ok(entries.remove(0))
     }
 
     /// Every version of every feature that passes the filter, ordered by group, name and version.
-    pub fn list_features(
+    pub async fn list_features(
         &self,
         caller: &Caller,
         filter: &FeatureFilter,
@@ -60,12 +61,15 @@ impl Service {
             .collect();
         features.sort_by_cached_key(|feature| position(feature));
         let next_page_token = pages.cut(&mut features, |feature| position(feature));
-        let entries = features.into_iter().map(|feature| self.entry(feature.clone())).collect();
+        let entries = self.entries(features.into_iter().cloned().collect()).await?;
         Ok(Page { entries, next_page_token })
     }
 
-    pub(super) fn entry(&self, feature: Arc<Feature>) -> CatalogueEntry {
-        CatalogueEntry { last_written_at: self.last_written.get(feature.group), feature }
+    pub(super) async fn entries(&self, features: Vec<Arc<Feature>>) -> Result<Vec<CatalogueEntry>> {
+        let groups: Vec<RowId> = features.iter().map(|feature| feature.group).collect();
+        let written = self.store.last_written(&groups).await?;
+        let entry = |(feature, last_written_at)| CatalogueEntry { feature, last_written_at };
+        Ok(features.into_iter().zip(written).map(entry).collect())
     }
 }
 

@@ -7,7 +7,6 @@ pub mod events;
 pub mod explain;
 pub mod history;
 pub mod invalidate;
-mod last_written;
 mod limits;
 pub mod online;
 pub mod page;
@@ -19,16 +18,12 @@ pub mod streams;
 pub mod training;
 pub mod write;
 
-pub use last_written::LastWritten;
 pub use limits::Limits;
 
 use crate::{
     clock::Clock,
     registry::Registry,
-    store::{
-        DurableStore,
-        events::{EventLog, StreamStore},
-    },
+    store::{DurableStore, log::EventLog, readers::Progress},
     window,
 };
 use std::sync::Arc;
@@ -42,7 +37,6 @@ pub struct Service {
     pub events: Events,
     pub limits: Arc<Limits>,
     pub clock: Clock,
-    pub last_written: Arc<LastWritten>,
     /// Memory that training sets share, in permits of [`training::SHARE_BYTES`].
     pub training_memory: Arc<Semaphore>,
 }
@@ -50,8 +44,9 @@ pub struct Service {
 /// Where events go, and what becomes of them.
 #[derive(Clone)]
 pub struct Events {
-    pub log: Arc<dyn EventLog>,
-    pub store: Arc<dyn StreamStore>,
+    pub log: EventLog,
+    /// What readers of the log keep.
+    pub progress: Arc<dyn Progress>,
     /// The partitions that this process reads.
     pub streams: Arc<streams::Streams>,
     /// How events are judged by whoever reads the log.
@@ -59,8 +54,8 @@ pub struct Events {
 }
 
 impl Events {
-    pub fn new(log: Arc<dyn EventLog>, store: Arc<dyn StreamStore>) -> Self {
-        Self { log, store, streams: Arc::default(), windows: window::Options::default() }
+    pub fn new(log: EventLog, progress: Arc<dyn Progress>) -> Self {
+        Self { log, progress, streams: Arc::default(), windows: window::Options::default() }
     }
 }
 
@@ -74,6 +69,6 @@ impl Service {
     ) -> Self {
         let shares = limits.training_bytes_max / training::SHARE_BYTES;
         let training_memory = Arc::new(Semaphore::new(shares.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { registry, store, events, limits, clock, last_written: Arc::default(), training_memory }
+        Self { registry, store, events, limits, clock, training_memory }
     }
 }

@@ -3,7 +3,7 @@
 //! `serving::store_error` turns it into the project's one error, in one place. Variants are what callers do different
 //! things about: retry, decide again, stop, or tell the caller.
 
-use crate::store::events::ReaderId;
+use crate::store::readers::ReaderId;
 use std::{
     error::Error,
     io::{self, ErrorKind},

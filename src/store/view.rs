@@ -4,7 +4,7 @@ use super::{
     Result, StoredRow,
     statistics::{ColumnStatistics, StatisticsQuery},
 };
-use crate::feature::{Column, RowSchema, Timestamp};
+use crate::feature::{Column, RowId, RowSchema, Timestamp};
 use arrow::{array::StringArray, buffer::ScalarBuffer};
 use async_trait::async_trait;
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use std::sync::Arc;
 pub trait Views: Send + Sync + 'static {
     /// One view for a whole call: everything visible now, and nothing that comes later.
     async fn snapshot(&self, groups: &[Arc<RowSchema>]) -> Result<Arc<dyn Snapshot>>;
+
+    /// When a row of each group was last written, by any process, by position. None = never.
+    async fn last_written(&self, groups: &[RowId]) -> Result<Vec<Option<Timestamp>>>;
 }
 
 /// A consistent view of the rows of some groups.

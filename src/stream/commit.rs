@@ -1,14 +1,21 @@
 //! What a reader makes durable in one transaction, and how it goes on meanwhile.
 
-use super::reader::Reader;
+use super::{
+    failure::{Failure, Result},
+    reader::Reader,
+};
 use crate::{
-    error::{Error, Result},
-    feature::{Column, RowId, Timestamp},
-    store::events::{
-        Body, Created, DeadLetter, LateEvent, Payload, Place, Purpose, ReaderId, ReaderState, ReaderSummary,
-        Record, StateSize, StreamCommit, StreamRows,
+    error::{self, Error},
+    feature::{Column, TenantId, Timestamp},
+    store::{
+        self,
+        log::RecordId,
+        readers::{
+            Created, DeadLetter, LateEvent, Purpose, ReaderId, ReaderState, ReaderSummary, StateSize,
+            StreamCommit, StreamRows,
+        },
     },
-    window::{Aggregator, Event, Memory, Verdict, WindowRows},
+    window::{Aggregator, Event, Judgement, Memory, Verdict, WindowRows},
 };
 use arrow::{
     array::{AsArray, BooleanArray},
@@ -18,13 +25,10 @@ use tokio::{task::JoinHandle, time::Instant};
 
 /// A commit under way. The reader goes on; the next commit waits for this one.
 pub struct Pending {
-    task: JoinHandle<Result<()>>,
+    task: JoinHandle<store::Result<()>>,
     began: Instant,
     next_offset: u64,
     rows: u64,
-    /// Groups with rows, and when the newest of them was learned.
-    groups: Vec<RowId>,
-    created: Option<Timestamp>,
     opened: Vec<ReaderId>,
 }
 
@@ -38,7 +42,8 @@ impl Pending {
     /// Waits for a commit under way, which is taken out; for ever if there is none.
     pub async fn done(pending: &mut Option<Pending>) -> Done {
         let Some(under_way) = pending else { return std::future::pending().await };
-        let result = (&mut under_way.task).await.map_err(Error::internal).and_then(|result| result);
+        let result = (&mut under_way.task).await.map_err(Error::internal);
+        let result = result.map_err(Failure::from).and_then(|result| result.map_err(Failure::from));
         let pending = pending.take().expect("it was there");
         Done { pending, result }
     }
@@ -46,42 +51,33 @@ impl Pending {
 
 /// Late events and dead letters that wait for a commit.
 #[derive(Default)]
-pub struct Side {
+pub struct UncountedEvents {
     late: Vec<LateEvent>,
     dead: Vec<DeadLetter>,
     since: Option<Instant>,
 }
 
-impl Side {
-    pub fn late(&mut self, place: Place, log_time: Timestamp, event: &Event<'_>, verdict: &Verdict<'_>) {
+impl UncountedEvents {
+    pub fn late(&mut self, id: RecordId, log_time: Timestamp, event: &Event<'_>, verdict: &Verdict<'_>) {
         self.since.get_or_insert_with(Instant::now);
         self.late.push(LateEvent {
             tenant: event.tenant,
-            place,
+            place: id,
             log_time,
             entity_type: event.entity_type.map(str::to_owned),
             entity_id: event.entity.to_owned(),
             event_type: event.event_type.to_owned(),
             event_timestamp: event.timestamp,
             event_id: event.event_id.map(str::to_owned),
-            late: verdict.judgement == crate::window::Judgement::Late,
+            late: verdict.judgement == Judgement::Late,
             missed: verdict.missed.to_vec(),
         });
     }
 
-    pub fn dead(&mut self, place: Place, record: &Record, reason: &str) {
-        let Body::Event { tenant, payload: Payload::Json(bytes) | Payload::Proto(bytes) } = &record.body
-        else {
-            return;
-        };
+    pub fn dead(&mut self, tenant: TenantId, id: RecordId, log_time: Timestamp, reason: &str, record: &[u8]) {
         self.since.get_or_insert_with(Instant::now);
-        self.dead.push(DeadLetter {
-            tenant: *tenant,
-            place,
-            log_time: record.log_time,
-            reason: reason.to_owned(),
-            record: bytes.to_vec(),
-        });
+        let (reason, record) = (reason.to_owned(), record.to_vec());
+        self.dead.push(DeadLetter { tenant, place: id, log_time, reason, record });
     }
 
     /// Since when something waits.
@@ -91,14 +87,14 @@ impl Side {
 }
 
 /// How far a reader has come, and what its aggregator holds at this moment.
-pub fn state_of(reader: ReaderId, aggregator: &Aggregator, done: bool) -> ReaderState {
+pub fn state_of(reader: ReaderId, next_offset: u64, aggregator: &Aggregator, done: bool) -> ReaderState {
     let groups: Vec<_> = aggregator.registered().map(|group| (group.tenant, group.id)).collect();
     let joins_at = groups.first().and_then(|(_, group)| aggregator.ends_before(*group));
     let Memory { entities, panes, bytes, .. } = aggregator.memory();
     let state = StateSize { entities: entities as u64, panes: panes as u64, bytes: bytes as u64 };
     ReaderState {
         reader,
-        next_offset: aggregator.next_offset(),
+        next_offset,
         log_time: aggregator.log_time(),
         summary: ReaderSummary { groups, joins_at, ledger: aggregator.ledger(), state },
         done,
@@ -108,8 +104,8 @@ pub fn state_of(reader: ReaderId, aggregator: &Aggregator, done: bool) -> Reader
 
 impl Reader {
     /// Begins to commit what there is; no other commit may be under way. The last one of a backfill is `done`.
-    pub(super) async fn commit(&mut self, done: bool) -> Result<()> {
-        let bound = self.shared.store.retention_bound();
+    pub(super) fn commit(&mut self, done: bool) -> Result<()> {
+        let bound = self.assigned.shared.store.retention_bound();
         let mut rows = Vec::new();
         for batch in self.aggregator.take_rows() {
             let schema = self.schemas.get(&batch.group).cloned().ok_or_else(|| {
@@ -133,34 +129,30 @@ impl Reader {
             }
         };
         // Events that a backfill finds late or dead were judged by the live reader, or came before there was one.
-        let side = std::mem::take(&mut self.side);
-        let (Side { late, dead, .. }, created) = match self.id.purpose {
-            Purpose::Live => (side, Created::AsLogged),
-            Purpose::Backfill(_) => (Side::default(), Created::AtCommit),
+        let uncounted = std::mem::take(&mut self.uncounted);
+        let (UncountedEvents { late, dead, .. }, created) = match self.id.purpose {
+            Purpose::Live => (uncounted, Created::AsLogged),
+            Purpose::Backfill(_) => (UncountedEvents::default(), Created::AtCommit),
         };
-        let state = state_of(self.id, &self.aggregator, done);
+        let state = state_of(self.id, self.next_offset(), &self.aggregator, done);
         let opens = std::mem::take(&mut self.opens);
-        let newest = rows.iter().filter_map(|of| of.rows.created.iter().copied().max()).max();
-        let (next_offset, groups) = (state.next_offset, rows.iter().map(|of| of.group.id).collect());
+        let next_offset = state.next_offset;
         let row_count = rows.iter().map(|of| of.rows.event_timestamps.len() as u64).sum();
         let opened = opens.iter().map(|(state, _)| state.reader).collect();
         let commit =
             StreamCommit { epoch: self.epoch, state, save, drop_saves, rows, created, late, dead, opens };
-        let store = self.shared.stream_store.clone();
+        let shared = &self.assigned.shared;
+        let progress = shared.progress.clone();
         self.pending = Some(Pending {
-            task: tokio::spawn(async move { Ok(store.commit_stream(commit).await?) }),
+            task: shared.runtime.spawn(async move { progress.commit_stream(commit).await }),
             began: Instant::now(),
             next_offset,
             rows: row_count,
-            groups,
-            created: newest.map(Timestamp::from_stored),
             opened,
         });
         (self.events_since_commit, self.has_new_groups) = (0, false);
         (self.commit_asked, self.was_stalled) = (false, false);
         self.committed_at = Instant::now();
-        // It takes its place in the store's queue now, however long this reader computes before it waits again.
-        tokio::task::yield_now().await;
         Ok(())
     }
 
@@ -171,11 +163,11 @@ impl Reader {
         self.status.rows_committed += pending.rows;
         self.status.commits += 1;
         self.status.commit_time += pending.began.elapsed();
-        if let Some(created) = pending.created {
-            self.shared.last_written.note(pending.groups.into_iter(), created);
+        if self.id.purpose == Purpose::Live {
+            self.assigned.shared.source.committed(self.id.partition, pending.next_offset);
         }
         for reader in pending.opened {
-            self.shared.spawn(reader)?;
+            self.assigned.spawn(reader, None)?;
         }
         Ok(())
     }
@@ -192,13 +184,13 @@ impl Reader {
     /// Commits everything, and waits until it is durable.
     pub(super) async fn commit_all(&mut self) -> Result<()> {
         self.wait().await?;
-        if self.status.committed_offset != self.aggregator.next_offset()
+        if self.status.committed_offset != self.next_offset()
             || self.aggregator.rows_waiting() > 0
             || !self.opens.is_empty()
-            || self.side.waits_since().is_some()
+            || self.uncounted.waits_since().is_some()
             || self.has_new_groups
         {
-            self.commit(false).await?;
+            self.commit(false)?;
             self.wait().await?;
         }
         Ok(())
@@ -206,7 +198,7 @@ impl Reader {
 }
 
 /// The rows that retention keeps.
-fn kept(rows: WindowRows, bound: Timestamp) -> Result<WindowRows> {
+fn kept(rows: WindowRows, bound: Timestamp) -> error::Result<WindowRows> {
     let keep: BooleanArray =
         rows.event_timestamps.iter().map(|event| Some(*event >= bound.micros())).collect();
     if keep.true_count() == keep.len() {
@@ -226,6 +218,6 @@ fn kept(rows: WindowRows, bound: Timestamp) -> Result<WindowRows> {
         event_timestamps: pick(&rows.event_timestamps, &keep),
         created: pick(&rows.created, &keep),
         sequences: pick(&rows.sequences, &keep),
-        columns: columns.collect::<Result<_>>()?,
+        columns: columns.collect::<error::Result<_>>()?,
     })
 }

@@ -10,7 +10,7 @@
 
 use crate::{
     error::{Error, Result},
-    store::events::Save,
+    store::readers::Save,
     window::{Aggregator, Options},
 };
 use std::collections::VecDeque;

@@ -7,7 +7,7 @@ use crate::{
         catalogue::Page,
         page::PageRequest,
     },
-    store::events::DeadLetter,
+    store::readers::DeadLetter,
     window::Ledger,
 };
 

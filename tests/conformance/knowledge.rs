@@ -7,11 +7,13 @@ use super::{
     rows::{Row, batch, group, windowed_group, write},
     streams::{LoggedRow, backfill, live, progress, scan, stream_rows},
 };
+use crate::support::log::{append, end, partitions, read, tick};
 use larder::{
     feature::{Cell, Dtype, RowSchema, TenantId, Timestamp, Value},
     store::{
         AsOf, GroupRead, KnownAt, LatestRead, LatestReads, NO_ROW, Snapshot, StoreError, Views,
-        events::{Created, EventLog, NewRecord, Payload, Record, StreamCommit, StreamStore, partition_of},
+        log::{EventSource, NewRecord, Payload, Record, partition_of},
+        readers::{Created, Progress, StreamCommit},
     },
 };
 use proptest::{collection::vec, prelude::*, test_runner::Config};
@@ -105,7 +107,7 @@ impl<B: Backend> Run<B> {
         time.set(1_000);
         let backend = B::start(time.clone(), None).await;
         let mut readers = Vec::new();
-        for partition in 0..backend.store().partitions() {
+        for partition in 0..partitions(backend.store()).await {
             let epoch = backend.store().claim(live(partition)).await.unwrap().epoch;
             readers.push(Reader { epoch, next: 0 });
         }
@@ -149,18 +151,22 @@ impl<B: Backend> Run<B> {
                     event_timestamp: Timestamp::from_stored(0),
                     payload: Payload::Json("{}".into()),
                 };
-                let places = self.backend.store().append(events.iter().map(record).collect()).await.unwrap();
+                let places = append(self.backend.store(), events.iter().map(record).collect()).await;
                 for (event, place) in events.iter().zip(places) {
                     assert_eq!(place.partition, partition_of(&[*event], partitions));
                 }
             }
-            Step::Tick(partition) => self.backend.store().tick(partition % partitions).await.unwrap(),
+            Step::Tick(partition) => tick(self.backend.store(), partition % partitions).await,
             Step::Commit { partition, records, events } => {
                 self.commit(partition % partitions, *records, events).await
             }
             Step::Settle(partition) => {
                 let partition = partition % partitions;
-                self.backend.store().settled(partition, self.readers[partition as usize].next);
+                self.backend
+                    .store()
+                    .promises()
+                    .unwrap()
+                    .settled(partition, self.readers[partition as usize].next);
             }
             Step::Backfill(events) => self.backfill(events).await,
             Step::Direct(event) => {
@@ -199,7 +205,7 @@ impl<B: Backend> Run<B> {
     /// Rows for records that the partition holds: one each, sometimes none.
     async fn commit(&mut self, partition: u32, records: usize, events: &[i64]) {
         let reader = self.readers[partition as usize];
-        let read = self.backend.store().read(partition, reader.next, 1 << 20, Duration::ZERO).await.unwrap();
+        let read = read(self.backend.store(), partition, reader.next, 1 << 20, Duration::ZERO).await;
         let Some(last) = read.iter().take(records).last() else { return };
         let mut rows: Vec<Vec<LoggedRow>> = vec![Vec::new(); 2];
         for (Record { offset, log_time, .. }, event) in read.iter().take(records).zip(events) {
@@ -267,11 +273,11 @@ impl<B: Backend> Run<B> {
         // Nothing unread: then everything up to now is settled.
         let mut is_read = true;
         for (partition, reader) in self.readers.iter().enumerate() {
-            is_read &= reader.next == self.backend.store().bounds(partition as u32).await.unwrap().end;
+            is_read &= reader.next == end(self.backend.store(), partition as u32).await;
         }
         if is_read && which & 128 != 0 {
             for (partition, reader) in self.readers.iter().enumerate() {
-                self.backend.store().settled(partition as u32, reader.next);
+                self.backend.store().promises().unwrap().settled(partition as u32, reader.next);
             }
             let later = self.backend.store().snapshot(&groups).await.unwrap();
             assert!(later.settled_at().micros() >= self.time.get());

@@ -1,10 +1,14 @@
 //! The event log against a list of records for each partition.
 
 use super::{Backend, TestTime};
+use crate::support::log::{append, batch, partitions, read, tick};
 use bytes::Bytes;
 use larder::{
     feature::{TenantId, Timestamp},
-    store::events::{Body, EventLog, FindRecords, NewRecord, Payload, Record, partition_of},
+    store::log::{
+        Appended, BatchEnd, Body, EventIndex, EventSink, EventSource, FindRecords, NewRecord, Payload,
+        Record, TenantRef, partition_of,
+    },
 };
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::time::Duration;
@@ -92,7 +96,7 @@ impl<B: Backend> Run<B> {
     async fn all(steps: &[Step]) {
         let time = TestTime::default();
         let backend = B::start(time.clone(), None).await;
-        let partitions = backend.store().partitions() as usize;
+        let partitions = partitions(backend.store()).await as usize;
         let mut run = Run {
             backend,
             time,
@@ -123,7 +127,7 @@ impl<B: Backend> Run<B> {
             Step::Append(records) => self.append(records).await,
             Step::Tick(partition) => {
                 let partition = partition % partitions;
-                self.backend.store().tick(partition).await.unwrap();
+                tick(self.backend.store(), partition).await;
                 self.note(partition, ModelRecord { event: None, body: Body::Tick }).await;
             }
             Step::Time(by) => self.time.set(self.time.get() + by),
@@ -160,14 +164,14 @@ impl<B: Backend> Run<B> {
                 }
             })
             .collect();
-        let places = self.backend.store().append(records.clone()).await.unwrap();
+        let places = append(self.backend.store(), records.clone()).await;
         assert_eq!(places.len(), records.len());
         for (record, place) in records.into_iter().zip(places) {
             assert_eq!(place.partition, partition_of(&record.key, self.partitions.len() as u32));
             let of_partition = &self.partitions[place.partition as usize];
             assert_eq!(place.offset, of_partition.len() as u64);
             let event = Some(record.event_timestamp.micros());
-            let body = Body::Event { tenant: record.tenant, payload: record.payload };
+            let body = Body::Event { tenant: TenantRef::Id(record.tenant), payload: record.payload };
             self.note(place.partition, ModelRecord { event, body }).await;
         }
     }
@@ -175,7 +179,7 @@ impl<B: Backend> Run<B> {
     async fn note(&mut self, partition: u32, record: ModelRecord) {
         self.partitions[partition as usize].push(record);
         self.log_times[partition as usize].push(None);
-        let bounds = self.backend.store().bounds(partition).await.unwrap();
+        let bounds = self.backend.store().extent(partition).await.unwrap();
         assert!(bounds.log_time.unwrap().micros() >= self.time.get());
         assert!(bounds.end >= self.partitions[partition as usize].len() as u64);
     }
@@ -190,11 +194,15 @@ impl<B: Backend> Run<B> {
 
     async fn read(&mut self, partition: u32, from: u64, bytes_max: usize) {
         let store = self.backend.store();
-        let bounds = store.bounds(partition).await.unwrap();
+        let bounds = store.extent(partition).await.unwrap();
         let end = self.partitions[partition as usize].len() as u64;
         assert_eq!((bounds.start, bounds.end), (0, end));
-        let records = store.read(partition, from, bytes_max, Duration::ZERO).await.unwrap();
+        let batch = batch(store, partition, from, bytes_max, Duration::ZERO).await;
+        assert_eq!(batch.end_offset, end.max(from));
+        assert_eq!(batch.end == BatchEnd::Reached, batch.next_offset >= end);
+        let records = batch.records;
         assert_eq!(records.is_empty(), from >= end);
+        assert_eq!(batch.next_offset, records.last().map_or(from, |last| last.offset + 1));
         let mut log_time = i64::MIN;
         for (at, record) in records.iter().enumerate() {
             assert_eq!(record.offset, from + at as u64);
@@ -256,33 +264,39 @@ fn payload(record: &Record) -> String {
     }
 }
 
-/// Appends under way at once are made in the order in which they were first polled, large and small, and a reader at the
-/// end sees them as they come.
+/// Appends are made in the order of the calls, large and small, whoever waits for them, and a reader at the end sees them as
+/// they come.
 pub async fn appends_keep_their_order<B: Backend>() {
     let backend = B::start(TestTime::default(), None).await;
     let store = backend.store();
-    let partition = partition_of(b"key", store.partitions());
+    let partition = partition_of(b"key", partitions(store).await);
     let rounds = 20u64;
     let appends = async {
         for round in 0..rounds {
-            let appends = (0..40u64).map(|append| {
+            let mut tickets = Vec::new();
+            for append in 0..40u64 {
                 let records = 1 + (append * 37) % 90;
                 let each = (0..records).map(|_| record("key", 0, format!("{round} {append}")));
-                store.append(each.collect())
-            });
-            let mut next = None;
-            for places in futures_util::future::join_all(appends).await {
-                for place in places.unwrap() {
-                    assert!(next.is_none_or(|next| next == place.offset));
-                    next = Some(place.offset + 1);
+                let room = store.room(100 * records as usize).await.unwrap();
+                let ticket = store.append(room, each.collect());
+                // Who does not wait loses nothing but the answer.
+                if append % 4 != 3 {
+                    tickets.push(ticket);
                 }
+            }
+            let mut last = None;
+            for ticket in tickets {
+                let Appended::All(ids) = ticket.await.unwrap() else { panic!("appends are atomic") };
+                assert!(ids.windows(2).all(|pair| pair[1].offset == pair[0].offset + 1));
+                assert!(last.is_none_or(|last| last < ids[0].offset));
+                last = ids.last().map(|id| id.offset);
             }
         }
     };
     let reader = async {
         let (mut next, mut last) = (0, (0u64, 0u64));
         while last != (rounds - 1, 39) {
-            for record in store.read(partition, next, 20_000, 10 * SECOND).await.unwrap() {
+            for record in read(store, partition, next, 20_000, 10 * SECOND).await {
                 assert_eq!(record.offset, next);
                 next += 1;
                 let text = payload(&record);
@@ -301,7 +315,7 @@ pub async fn log_time_never_runs_back<B: Backend>() {
     use larder::store::Views;
     let time = TestTime::default();
     let mut backend = B::start(time.clone(), None).await;
-    let partition = partition_of(b"key", backend.store().partitions());
+    let partition = partition_of(b"key", partitions(backend.store()).await);
     let groups = [super::rows::group(1, &[])];
     let (mut last, mut settled) = (i64::MIN, i64::MIN);
     for (step, now) in [10_000_000, 5, 20_000_000, 20_000_000, 7, 9, 50_000_000, 1].into_iter().enumerate() {
@@ -313,12 +327,12 @@ pub async fn log_time_never_runs_back<B: Backend>() {
             time.set(0);
             backend.restart().await;
         }
-        let place = backend.store().append(vec![record("key", 0, "{}".into())]).await.unwrap()[0];
+        let place = append(backend.store(), vec![record("key", 0, "{}".into())]).await[0];
         assert_eq!(place.offset, step as u64);
-        let log_time = backend.store().bounds(partition).await.unwrap().log_time.unwrap().micros();
+        let log_time = backend.store().extent(partition).await.unwrap().log_time.unwrap().micros();
         assert!(log_time >= last && log_time > settled && log_time >= time.get());
         last = log_time;
-        let read = backend.store().read(partition, 0, 1 << 20, SECOND).await.unwrap();
+        let read = read(backend.store(), partition, 0, 1 << 20, SECOND).await;
         assert!(read.is_sorted_by_key(|record| record.log_time));
         assert_eq!(read.last().unwrap().log_time.micros(), log_time);
     }
@@ -329,13 +343,13 @@ pub async fn log_time_never_runs_back<B: Backend>() {
 pub async fn old_events_leave<B: Backend>() {
     let time = TestTime::default();
     let mut backend = B::start(time.clone(), None).await;
-    let partition = partition_of(b"key", backend.store().partitions());
+    let partition = partition_of(b"key", partitions(backend.store()).await);
     let of_day = |day: i64| format!("{day:020000}");
     for day in 0..12i64 {
         time.set(day * DAY);
-        backend.store().append(vec![record("key", 0, of_day(day))]).await.unwrap();
+        append(backend.store(), vec![record("key", 0, of_day(day))]).await;
     }
-    let start = async |backend: &B| backend.store().bounds(partition).await.unwrap().start;
+    let start = async |backend: &B| backend.store().extent(partition).await.unwrap().start;
     backend.disturb(1).await;
     assert_eq!(start(&backend).await, 0);
     super::streams::commit_progress(backend.store(), partition, 3).await;
@@ -345,12 +359,12 @@ pub async fn old_events_leave<B: Backend>() {
     backend.disturb(1).await;
     // Day 4 is seven days ago.
     assert_eq!(start(&backend).await, 4);
-    let read = backend.store().read(partition, 1, 1 << 20, SECOND).await.unwrap();
+    let read = read(backend.store(), partition, 1, 1 << 20, SECOND).await;
     assert_eq!((read.len(), payload(&read[0])), (8, of_day(4)));
     time.set(100 * DAY);
     backend.disturb(1).await;
     backend.restart().await;
-    let places = backend.store().append(vec![record("key", 0, "new".into())]).await.unwrap();
+    let places = append(backend.store(), vec![record("key", 0, "new".into())]).await;
     assert_eq!(places[0].offset, 12);
     backend.disturb(1).await;
     assert_eq!(start(&backend).await, 12);

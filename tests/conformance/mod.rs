@@ -18,7 +18,8 @@ use larder::{
     feature::{Duration, Timestamp},
     store::{
         DurableStore, RegistryStore,
-        events::{EventLog, StreamStore},
+        log::{EventIndex, EventSink, EventSource, Ticks},
+        readers::Progress,
     },
 };
 use std::sync::{
@@ -28,7 +29,7 @@ use std::sync::{
 
 /// A kind of store under test.
 pub trait Backend: Sized {
-    type Store: DurableStore + RegistryStore + EventLog + StreamStore;
+    type Store: DurableStore + RegistryStore + EventSink + EventSource + Ticks + EventIndex + Progress;
 
     /// A fresh store that tells the time by `time`, with history of this length, as small as it can be set so that
     /// little data exercises every part.
@@ -86,6 +87,11 @@ macro_rules! conformance {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn commits_keep_their_order() {
                 promises::commits_keep_their_order::<$backend>().await;
+            }
+
+            #[tokio::test]
+            async fn last_written_stays() {
+                promises::last_written_stays::<$backend>().await;
             }
 
             #[tokio::test]

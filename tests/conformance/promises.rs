@@ -83,6 +83,24 @@ pub async fn commits_keep_their_order<B: Backend>() {
     }
 }
 
+/// When a group was last written is known to every process, also after a restart.
+pub async fn last_written_stays<B: Backend>() {
+    let time = TestTime::default();
+    let mut backend = B::start(time.clone(), None).await;
+    let groups = [group(1, &[Dtype::Int64]), group(2, &[Dtype::Int64])];
+    let ids = groups.each_ref().map(|group| group.id);
+    let mut newest = [None; 2];
+    for step in 0..8i64 {
+        assert_eq!(backend.store().last_written(&ids).await.unwrap(), newest);
+        time.set(1_000 * (step + 1));
+        let which = (step % 3 == 2) as usize;
+        let receipt = write(backend.store(), vec![batch(&groups[which], &[row("a", step, step)])]).await;
+        newest[which] = Some(receipt.created);
+        backend.disturb(step as u8).await;
+    }
+    assert_eq!(backend.store().last_written(&ids).await.unwrap(), newest);
+}
+
 /// However the clock jumps, whatever was stated, and across restarts.
 pub async fn created_only_grows<B: Backend>() {
     let time = TestTime::default();

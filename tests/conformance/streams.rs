@@ -4,14 +4,15 @@ use super::{
     Backend, TestTime,
     rows::{USER, cells, windowed_group},
 };
+use crate::support::log::{append, partitions};
 use larder::{
     feature::{Cell, ColumnBuilder, Dtype, Duration, RowId, RowSchema, TenantId, Timestamp, Value},
     store::{
         DurableStore, LatestRead, LatestReads, Scan, StoreError, Views,
-        events::{
-            Created, DeadLetter, EventLog, LateEvent, NewRecord, Payload, Place, Purpose, ReaderId,
-            ReaderState, ReaderSummary, Save, SideQuery, StateSize, StreamCommit, StreamRows, StreamStore,
-            partition_of,
+        log::{EventSink, EventSource, NewRecord, Payload, RecordId, partition_of},
+        readers::{
+            Created, DeadLetter, LateEvent, Progress, Purpose, ReaderId, ReaderState, ReaderSummary, Save,
+            SideQuery, StateSize, StreamCommit, StreamRows,
         },
     },
     window::{Ledger, MissedWindows, WindowRows},
@@ -30,16 +31,17 @@ pub fn backfill(partition: u32, group: u64) -> ReaderId {
 }
 
 /// Appends so many records to a partition: nobody reads further than the log goes.
-async fn append(store: &impl EventLog, partition: u32, count: usize) {
+async fn append_to(store: &(impl EventSink + EventSource), partition: u32, count: usize) {
+    let partitions = partitions(store).await;
     let mut keys = (0u8..).map(|key| vec![key]);
-    let key = keys.find(|key| partition_of(key, store.partitions()) == partition).unwrap();
+    let key = keys.find(|key| partition_of(key, partitions) == partition).unwrap();
     let record = NewRecord {
         tenant: TenantId::from_stored(1),
         key: key.into(),
         event_timestamp: Timestamp::from_stored(0),
         payload: Payload::Json("{}".into()),
     };
-    store.append(vec![record; count]).await.unwrap();
+    append(store, vec![record; count]).await;
 }
 
 /// A commit of nothing but where a reader stands.
@@ -66,10 +68,11 @@ pub fn progress(reader: ReaderId, epoch: u64, next_offset: u64) -> StreamCommit 
 }
 
 /// Takes the live reader over and commits that it has come to an offset.
-pub async fn commit_progress(store: &impl StreamStore, partition: u32, next_offset: u64) {
+pub async fn commit_progress(store: &(impl Progress + EventSource), partition: u32, next_offset: u64) {
     let epoch = store.claim(live(partition)).await.unwrap().epoch;
     store.commit_stream(progress(live(partition), epoch, next_offset)).await.unwrap();
-    store.settled(partition, next_offset);
+    store.committed(partition, next_offset);
+    store.promises().unwrap().settled(partition, next_offset);
 }
 
 /// Rows of a group with one integer column, as an aggregator emits them.
@@ -112,7 +115,7 @@ pub async fn scan(store: &impl DurableStore, group: &Arc<RowSchema>, key: &str) 
 fn late(tenant: u64, partition: u32, offset: u64) -> LateEvent {
     LateEvent {
         tenant: TenantId::from_stored(tenant),
-        place: Place { partition, offset },
+        place: RecordId { partition, offset },
         log_time: Timestamp::from_stored(offset as i64),
         entity_type: Some("user".into()),
         entity_id: format!("user_{}", offset % 3),
@@ -132,14 +135,14 @@ fn late(tenant: u64, partition: u32, offset: u64) -> LateEvent {
 fn dead(tenant: u64, partition: u32, offset: u64) -> DeadLetter {
     DeadLetter {
         tenant: TenantId::from_stored(tenant),
-        place: Place { partition, offset },
+        place: RecordId { partition, offset },
         log_time: Timestamp::from_stored(offset as i64),
         reason: "no JSON".into(),
         record: vec![7; 100],
     }
 }
 
-fn side_query(tenant: u64, after: Option<Place>, limit: usize) -> SideQuery {
+fn side_query(tenant: u64, after: Option<RecordId>, limit: usize) -> SideQuery {
     SideQuery {
         tenant: TenantId::from_stored(tenant),
         after,
@@ -158,7 +161,7 @@ pub async fn commits_are_whole<B: Backend>() {
     let time = TestTime::default();
     time.set(1_000);
     let mut backend = B::start(time.clone(), None).await;
-    append(backend.store(), 1, 10).await;
+    append_to(backend.store(), 1, 10).await;
     let group = windowed_group(1);
     let claim = backend.store().claim(live(1)).await.unwrap();
     assert_eq!((claim.state, claim.saves), (None, Vec::new()));
@@ -223,7 +226,7 @@ pub async fn commits_are_whole<B: Backend>() {
 /// Whoever shares the store sees why a reader cannot go on, until it commits again.
 pub async fn stalls_are_noted<B: Backend>() {
     let mut backend = B::start(TestTime::default(), None).await;
-    append(backend.store(), 0, 5).await;
+    append_to(backend.store(), 0, 5).await;
     let epoch = backend.store().claim(live(0)).await.unwrap().epoch;
     for next_offset in [0, 3] {
         if next_offset > 0 {
@@ -245,7 +248,7 @@ pub async fn stalls_are_noted<B: Backend>() {
 /// The rows of a large commit become a segment, those of a small one do not: both keep what orders them.
 pub async fn large_and_small_commits_agree<B: Backend>() {
     let mut backend = B::start(TestTime::default(), None).await;
-    append(backend.store(), 0, 6).await;
+    append_to(backend.store(), 0, 6).await;
     let group = windowed_group(1);
     let epoch = backend.store().claim(live(0)).await.unwrap().epoch;
     let mut expected = Vec::new();
@@ -315,7 +318,7 @@ pub async fn pages_of_side_tables<B: Backend>() {
     let mut expected = Vec::new();
     let readers = [live(0), live(2), backfill(0, 4)];
     for (number, reader) in readers.into_iter().enumerate() {
-        append(backend.store(), reader.partition, 308).await;
+        append_to(backend.store(), reader.partition, 308).await;
         let epoch = backend.store().claim(reader).await.unwrap().epoch;
         let mut next = 0u64;
         for count in [1u64, 5, 300, 0, 2] {
@@ -358,7 +361,7 @@ pub async fn pages_of_side_tables<B: Backend>() {
         let query = SideQuery {
             event_type: event_type.into(),
             entity_id: entity_id.into(),
-            ..side_query(1, Some(Place { partition: 0, offset: 100 }), 50)
+            ..side_query(1, Some(RecordId { partition: 0, offset: 100 }), 50)
         };
         let after = expected.iter().filter(|late| late.place > query.after.unwrap());
         let page = store.late_events(query.clone()).await.unwrap();

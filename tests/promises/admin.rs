@@ -8,9 +8,12 @@ use crate::support::TestApp;
 use larder::{
     access::Scope,
     feature::{Duration, RowId, TenantId, Timestamp},
-    store::events::{
-        Created, DeadLetter, LateEvent, Place, Purpose, ReaderId, ReaderState, ReaderSummary, StateSize,
-        StreamCommit,
+    store::{
+        log::RecordId,
+        readers::{
+            Created, DeadLetter, LateEvent, Purpose, ReaderId, ReaderState, ReaderSummary, StateSize,
+            StreamCommit,
+        },
     },
     window::{Ledger, MissedWindows},
 };
@@ -65,7 +68,7 @@ async fn partitions_say_how_they_stand() {
         loop {
             let answer = admin_list(app, via, app.key(), "streams", &[]).await.unwrap();
             let streams = answer["streams"].as_array().unwrap();
-            assert_eq!(streams.len(), app.app().service().events.log.partitions() as usize);
+            assert_eq!(streams.len(), 1);
             let busy = streams.iter().find(|stream| stream["ledger"]["produced"] == 3);
             if let Some(stream) = busy.filter(|stream| stream["lag"] == 0) {
                 let ledger = json!({"produced": 3, "counted": 2, "unused": 1, "late": 0, "duplicate": 0, "dead": 0});
@@ -214,7 +217,7 @@ async fn commit_backfill(app: &TestApp, number: u64, groups: Vec<(TenantId, RowI
     let ledger = Ledger { counted: 3, ..Ledger::default() };
     let summary = ReaderSummary { groups, joins_at: Some(at(600)), ledger, state: StateSize::default() };
     let state = ReaderState { next_offset: 5, summary, done: true, ..ReaderState::new(reader) };
-    let store = &app.app().service().events.store;
+    let store = &app.app().service().events.progress;
     let epoch = store.claim(reader).await.unwrap().epoch;
     let commit = StreamCommit {
         epoch,
@@ -232,12 +235,12 @@ async fn commit_backfill(app: &TestApp, number: u64, groups: Vec<(TenantId, RowI
 
 /// Late events 1 (the other tenant's), 2, 4 and 6, and dead letters 3 and 5, as a reader of its own would leave them.
 async fn write_side_tables(app: &TestApp, own: (TenantId, RowId), other: (TenantId, RowId)) {
-    let store = &app.app().service().events.store;
+    let store = &app.app().service().events.progress;
     let reader = ReaderId { partition: 0, purpose: Purpose::Backfill(RowId::from_stored(1_000_000)) };
     let claim = store.claim(reader).await.unwrap();
     let late = |offset: u64, (tenant, group): (TenantId, RowId)| LateEvent {
         tenant,
-        place: Place { partition: 0, offset },
+        place: RecordId { partition: 0, offset },
         log_time: at(1_800 + offset as i64),
         entity_type: None,
         entity_id: format!("u{offset}"),
@@ -249,7 +252,7 @@ async fn write_side_tables(app: &TestApp, own: (TenantId, RowId), other: (Tenant
     };
     let dead = |offset: u64| DeadLetter {
         tenant: own.0,
-        place: Place { partition: 0, offset },
+        place: RecordId { partition: 0, offset },
         log_time: at(1_800 + offset as i64),
         reason: "not JSON".into(),
         record: vec![0, 255, 1],

@@ -1,12 +1,18 @@
 //! What readers do besides counting: ticks, side tables, bounds, tenants apart.
 
 use super::{MINUTE, SECOND, START, World, app_at, event, feature};
-use crate::{conformance::TestTime, support::until};
+use crate::{
+    conformance::TestTime,
+    support::{log::append, until},
+};
 use larder::{
     error::Kind,
     feature::Timestamp,
     serving::{Events, Service},
-    store::events::{EventLog, NewRecord, Payload, SideQuery, StreamStore},
+    store::{
+        log::{NewRecord, Payload},
+        readers::{Progress, SideQuery},
+    },
     window::Options,
 };
 use serde_json::json;
@@ -58,7 +64,7 @@ async fn a_poisoned_record_is_a_dead_letter_once() {
         payload: Payload::Json(text.into()),
     };
     world.append(&[event("ann", START, 1.0)]).await;
-    world.store.append(vec![poison("{\"entity_id\": \"ann\""), poison("\u{0}")]).await.unwrap();
+    append(&*world.store, vec![poison("{\"entity_id\": \"ann\""), poison("\u{0}")]).await;
     world.append(&[event("ann", START + SECOND, 1.0), event("ann", START + 6 * MINUTE, 1.0)]).await;
     for _ in 0..2 {
         world.caught_up().await;
@@ -143,11 +149,11 @@ async fn a_process_that_reads_nothing_shows_the_same_status() {
     world.register(json!([feature("count", "count", "1m", "1m")])).await;
     let aggregation = world.aggregate().await;
     let mine = &world.service;
-    let (log, store) = (mine.events.log.clone(), mine.events.store.clone());
+    let (log, progress) = (mine.events.log.clone(), mine.events.progress.clone());
     let other = Service::new(
         mine.registry.clone(),
         mine.store.clone(),
-        Events::new(log, store),
+        Events::new(log, progress),
         mine.limits.clone(),
         mine.clock.clone(),
     );

@@ -2,12 +2,17 @@
 
 mod backfill;
 mod crash;
+mod handover;
 mod lifecycle;
 mod replay;
 
 use crate::{
     conformance::TestTime,
-    support::{TestApp, until},
+    support::{
+        TestApp,
+        log::{append, end, read, tick},
+        until,
+    },
 };
 use larder::{
     access::{ApiKeySecret, Caller, Scope},
@@ -18,7 +23,8 @@ use larder::{
     store::{
         Scan, StoredRow, Views,
         embedded::{EmbeddedStore, Options},
-        events::{Body, EventLog, NewRecord, Payload, Place, Purpose, ReaderState, Record, StreamStore},
+        log::{Body, EventLog, NewRecord, Payload, Record, RecordId},
+        readers::{Progress, Purpose, ReaderState},
     },
     stream::Aggregation,
     window,
@@ -60,7 +66,7 @@ impl World {
         let clock = time.clock();
         registry.create_key(tenant, &secret, &Scope::ALL, clock.now(), None).await.unwrap();
         let caller = registry.authenticate(secret.reveal(), clock.now()).unwrap();
-        let events = Events::new(store.clone(), store.clone());
+        let events = Events::new(EventLog::of(&store), store.clone());
         let limits = Arc::new(Limits::default());
         let service = Service::new(registry, store.clone(), events, limits, clock);
         Self { time, store, service, caller }
@@ -83,7 +89,7 @@ impl World {
     }
 
     /// Appends events as they are, at the clock's time.
-    pub async fn append(&self, events: &[Json]) -> Vec<Place> {
+    pub async fn append(&self, events: &[Json]) -> Vec<RecordId> {
         let records = events.iter().map(|event| NewRecord {
             tenant: self.caller.tenant(),
             key: event["entity_id"].as_str().unwrap_or_default().to_owned().into(),
@@ -94,20 +100,20 @@ impl World {
             .unwrap(),
             payload: Payload::Json(event.to_string().into()),
         });
-        self.store.append(records.collect()).await.unwrap()
+        append(&*self.store, records.collect()).await
     }
 
     /// Appends a record of another log, at its log time.
     pub async fn put(&self, record: &Record) {
         self.time.set(record.log_time.micros());
-        let Some(payload) = payload(record) else { return self.store.tick(0).await.unwrap() };
+        let Some(payload) = payload(record) else { return tick(&*self.store, 0).await };
         let record = NewRecord {
             tenant: self.caller.tenant(),
             key: "any".into(),
             event_timestamp: Timestamp::from_stored(START),
             payload: payload.clone(),
         };
-        self.store.append(vec![record]).await.unwrap();
+        append(&*self.store, vec![record]).await;
     }
 
     /// Waits until everything in the log is counted and durable.
@@ -116,7 +122,7 @@ impl World {
             let mut behind = false;
             let statuses = self.service.events.streams.statuses();
             for status in &statuses {
-                let end = self.store.bounds(status.partition).await.unwrap().end;
+                let end = end(&*self.store, status.partition).await;
                 behind |= status.next_offset < end || status.end_offset < end;
             }
             // Rows that wait for a commit keep the settled time back.
@@ -192,7 +198,7 @@ impl World {
         let mut records: Vec<Record> = Vec::new();
         loop {
             let next = records.last().map_or(0, |last| last.offset + 1);
-            let more = self.store.read(partition, next, 1 << 20, Duration::ZERO).await.unwrap();
+            let more = read(&*self.store, partition, next, 1 << 20, Duration::ZERO).await;
             if more.is_empty() {
                 return records;
             }
@@ -217,8 +223,8 @@ pub fn feature(name: &str, function: &str, size: &str, slide: &str) -> Json {
 /// A body without its place.
 pub fn payload(record: &Record) -> Option<&Payload> {
     match &record.body {
-        Body::Tick => None,
         Body::Event { payload, .. } => Some(payload),
+        Body::Tick | Body::Invalid { .. } => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Servers in this process, with a store in memory and a free port, and clients of both transports.
 
 mod grpc;
+pub mod log;
 mod raw;
 mod rest;
 mod store;

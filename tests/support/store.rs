@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use larder::{
-    feature::{EntityTypeId, RowSchema, Timestamp},
+    feature::{EntityTypeId, RowId, RowSchema, Timestamp},
     store::{
         Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
         Views,
@@ -71,5 +71,9 @@ impl Views for WatchedStore {
     async fn snapshot(&self, groups: &[Arc<RowSchema>]) -> Result<Arc<dyn Snapshot>> {
         self.pass().await;
         self.inner.snapshot(groups).await
+    }
+
+    async fn last_written(&self, groups: &[RowId]) -> Result<Vec<Option<Timestamp>>> {
+        self.inner.last_written(groups).await
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     feature::{TenantId, Timestamp},
     registry::Catalogue,
     serving::{Limits, write::Judge},
-    store::events::NewRecord,
+    store::log::NewRecord,
     window::DeadReason,
 };
 use bytes::Bytes;

@@ -15,7 +15,7 @@ use super::{Service, write::Judge};
 use crate::{
     access::{Caller, Scope},
     error::{Error, Result},
-    store::events::{Place, partition_of},
+    store::log::{Appended, NewRecord, RecordId},
     window::DeadReason,
 };
 use std::collections::BTreeSet;
@@ -77,13 +77,14 @@ impl Service {
         if records.is_empty() {
             return Ok(outcome);
         }
-        let partitions = self.events.log.partitions();
-        let used: BTreeSet<u32> =
-            records.iter().map(|record| partition_of(&record.key, partitions)).collect();
-        let subscription = self.events.streams.subscribe(used)?;
+        let sink = &self.events.log.sink;
+        let partitions: BTreeSet<u32> = records.iter().map(|record| sink.partition(&record.key)).collect();
+        let subscription = self.events.streams.subscribe(partitions)?;
         // Without the runtime's turns, as commits: a later append of the same stream must not come before this one.
-        let places: Vec<Place> = tokio::task::unconstrained(self.events.log.append(records)).await?;
-        let counts = subscription.judged(&places).await?;
+        let bytes = records.iter().map(NewRecord::bytes).sum();
+        let room = tokio::task::unconstrained(sink.room(bytes)).await?;
+        let ids = durable(sink.append(room, records).await?)?;
+        let counts = subscription.judged(&ids).await?;
         outcome.unused = counts.unused;
         outcome.late = counts.late;
         outcome.duplicate = counts.duplicate;
@@ -91,6 +92,36 @@ impl Service {
         outcome.rejected.extend(counts.dead.into_iter().map(|(at, reason)| events.dead(at, reason)));
         outcome.rejected.sort_by_key(|rejected| rejected.event);
         Ok(outcome)
+    }
+}
+
+/// The ids of records that were all appended.
+fn durable(appended: Appended) -> Result<Vec<RecordId>> {
+    let results = match appended {
+        Appended::All(ids) => return Ok(ids),
+        Appended::Part(results) => results,
+    };
+    let all = results.len();
+    let mut ids = Vec::with_capacity(all);
+    let mut failed = None;
+    for result in results {
+        match result {
+            Ok(id) => ids.push(id),
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
+    }
+    match failed {
+        None => Ok(ids),
+        Some(error) => {
+            let mut error = Error::from(error);
+            error.message = format!(
+                "{} of {all} events are durable, the others perhaps not: {}; send them again with the same event_id, \
+                 which counts each once",
+                ids.len(),
+                error.message
+            );
+            Err(error)
+        }
     }
 }
 

@@ -12,12 +12,15 @@
 use super::ExplainedRow;
 use crate::{
     access::Caller,
-    error::{Error, Kind, Result},
+    error::{Kind, Result},
     event::{self, EventHead, FieldValue},
     feature::{RowId, Timestamp, Window, WindowFunction, definition::Feature},
     registry::Catalogue,
     serving::Service,
-    store::events::{Body, EventLog, FindRecords, LateEvent, Record, SideQuery, partition_of},
+    store::{
+        log::{Body, EventSource, FindRecords, Record},
+        readers::{LateEvent, SideQuery},
+    },
     window::{MissedWindows, Options, WindowFeature},
 };
 use std::{
@@ -110,15 +113,17 @@ impl Service {
     }
 
     async fn count_events(&self, caller: &Caller, group: RowId, count: &mut Count<'_>) -> Result<()> {
-        let log = &*self.events.log;
-        if log.partitions() == 0 {
-            return Err(Error::new(Kind::FailedPrecondition, "this server has no event log"));
-        }
-        let partition = partition_of(count.entity.as_bytes(), log.partitions());
+        let log = &*self.events.log.source;
+        let partition = self.events.log.sink.partition(count.entity.as_bytes());
         self.find_late(caller, group, partition, count).await?;
+        let Some(index) = log.index() else {
+            count.explained.unread = Some("this event log finds no events by their time".to_owned());
+            return Ok(());
+        };
+        let registry = self.registry.snapshot();
         let (start, end) = (count.explained.start, count.explained.end);
         let fields: Vec<String> = count.feature.field.iter().cloned().collect();
-        let mut from = Some(log.bounds(partition).await?.start);
+        let mut from = Some(log.extent(partition).await?.start);
         let mut bytes = 0;
         while let Some(next) = from {
             if bytes >= SCAN_BYTES_MAX {
@@ -133,12 +138,12 @@ impl Service {
                 event_to: end,
                 bytes_max: PIECE_BYTES,
             };
-            let found = log.find(query).await?;
+            let found = index.find(query).await?;
             for record in &found.records {
                 let Body::Event { tenant, payload } = &record.body else { continue };
                 bytes += payload.bytes().len();
                 // What is no event was counted nowhere.
-                if *tenant == caller.tenant()
+                if registry.tenant_of(tenant) == Some(caller.tenant())
                     && let Ok(event) = event::decode(payload)
                 {
                     let mut values = Vec::new();
@@ -172,7 +177,7 @@ impl Service {
                 event_type: count.explained.event_type.clone(),
                 entity_id: count.entity.to_owned(),
             };
-            let page = self.events.store.late_events(query).await?;
+            let page = self.events.progress.late_events(query).await?;
             for event in
                 page.iter().filter(|event| event.missed.iter().any(|missed| names(missed, group, end)))
             {
@@ -213,13 +218,15 @@ fn takers(catalogue: &Catalogue, event_type: &str) -> Vec<Timestamp> {
 }
 
 /// Whether nothing that was logged at or after a moment is gone from a partition.
-async fn holds_from(log: &dyn EventLog, partition: u32, moment: Timestamp) -> Result<bool> {
-    let bounds = log.bounds(partition).await?;
-    if bounds.start == 0 {
+async fn holds_from(log: &dyn EventSource, partition: u32, moment: Timestamp) -> Result<bool> {
+    let start = log.extent(partition).await?.start;
+    if start == 0 {
         return Ok(true);
     }
-    let oldest = log.read(partition, bounds.start, 1, Duration::ZERO).await?;
-    Ok(oldest.first().is_some_and(|record| record.log_time < moment))
+    let mut reader = log.reader(partition).await?;
+    reader.seek(start).await?;
+    let oldest = reader.read(1, Duration::ZERO).await?;
+    Ok(oldest.records.first().is_some_and(|record| record.log_time < moment))
 }
 
 /// Counts the events of one entity in one window.
@@ -295,7 +302,10 @@ impl Count<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::feature::{Dtype, TenantId};
+    use crate::{
+        feature::{Dtype, TenantId},
+        store::log::TenantRef,
+    };
 
     const SECOND: i64 = 1_000_000;
 
@@ -342,8 +352,8 @@ mod tests {
         };
         for (offset, log_time, time, event_id, entity_type, event_type, value) in events {
             let payload = event::Payload::Json(bytes::Bytes::new());
-            let body = Body::Event { tenant: TenantId::from_stored(1), payload };
-            let record = Record { offset: *offset, log_time: at(*log_time), body };
+            let body = Body::Event { tenant: TenantRef::Id(TenantId::from_stored(1)), payload };
+            let record = Record { offset: *offset, log_time: at(*log_time), key: None, body };
             let head = EventHead {
                 entity_id: if *event_type == "other" { "v" } else { "u" }.into(),
                 event_type: (*event_type).into(),

@@ -102,13 +102,22 @@ impl<'a> Draft<'a> {
         entity_types.chain(groups).chain(features).collect()
     }
 
-    pub(super) fn registered(self, entry: impl Fn(Arc<Feature>) -> CatalogueEntry) -> Registered {
+    /// The features that were asked for, in their order.
+    pub(super) fn features(&self) -> Vec<Arc<Feature>> {
+        self.outcomes.iter().map(|(feature, _)| feature.clone()).collect()
+    }
+
+    /// The answer, with an entry for each of `features`.
+    pub(super) fn registered(self, entries: Vec<CatalogueEntry>) -> Registered {
         let changes = !self.entity_types.is_empty()
             || self.outcomes.iter().any(|(_, outcome)| *outcome != Outcome::Unchanged);
         Registered {
             revision: self.revision + u64::from(changes),
             entity_types_created: self.entity_types.into_iter().map(|created| created.name).collect(),
-            features: self.outcomes.into_iter().map(|(feature, outcome)| (entry(feature), outcome)).collect(),
+            features: entries
+                .into_iter()
+                .zip(self.outcomes.into_iter().map(|(_, outcome)| outcome))
+                .collect(),
         }
     }
 

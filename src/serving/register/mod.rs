@@ -77,7 +77,9 @@ impl Service {
             let records = if registration.dry_run { Vec::new() } else { draft.records() };
             Ok((draft, records))
         });
-        Ok(decided.await?.registered(|feature| self.entry(feature)))
+        let draft = decided.await?;
+        let entries = self.entries(draft.features()).await?;
+        Ok(draft.registered(entries))
     }
 
     /// Makes a version (`name@2`) active, or deprecates it.
@@ -110,7 +112,8 @@ impl Service {
             let body = RecordBody::Feature(Box::new(feature.clone()));
             Ok((Arc::new(feature), vec![body]))
         });
-        Ok(self.entry(change.await?))
+        let mut entries = self.entries(vec![change.await?]).await?;
+        Ok(entries.remove(0))
     }
 }
 

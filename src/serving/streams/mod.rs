@@ -16,7 +16,7 @@ use self::verdicts::Verdicts;
 use crate::{
     error::{Error, Result},
     feature::Timestamp,
-    store::events::Place,
+    store::{log::RecordId, readers::ReaderState},
     telemetry::StreamSample,
     window::{Ledger, Memory},
 };
@@ -220,6 +220,19 @@ impl Partition {
 }
 
 impl ReaderStatus {
+    /// A reader that begins where it committed last.
+    pub fn of(committed: &ReaderState, end_offset: u64) -> Self {
+        Self {
+            partition: committed.reader.partition,
+            next_offset: committed.next_offset,
+            committed_offset: committed.next_offset,
+            end_offset,
+            log_time: committed.log_time,
+            ledger: committed.summary.ledger,
+            ..Self::default()
+        }
+    }
+
     fn sample(&self) -> StreamSample {
         let Ledger { dead, duplicate, late, unused, counted } = self.ledger;
         StreamSample {
@@ -249,7 +262,7 @@ impl ReaderStatus {
 
 impl VerdictSubscription {
     /// Waits until the records are judged, and counts how. Those in partitions that are read elsewhere are not counted.
-    pub async fn judged(self, records: &[Place]) -> Result<JudgedCounts> {
+    pub async fn judged(self, records: &[RecordId]) -> Result<JudgedCounts> {
         let mut counts = JudgedCounts::default();
         let mut first = 0;
         // One look for each run of records in a partition: mostly all of them.
@@ -279,8 +292,8 @@ mod tests {
     const COUNTED: RecordOutcome = RecordOutcome::Event(Judgement::Counted);
     const LATE: RecordOutcome = RecordOutcome::Event(Judgement::Late);
 
-    fn at(partition: u32, offset: u64) -> Place {
-        Place { partition, offset }
+    fn at(partition: u32, offset: u64) -> RecordId {
+        RecordId { partition, offset }
     }
 
     fn reading(partitions: u32) -> Streams {

@@ -13,7 +13,7 @@ use super::Service;
 use crate::{
     access::{Caller, Scope},
     error::{Error, Result},
-    feature::{RowId, Timestamp},
+    feature::Timestamp,
     store::{Commit, Committed, Idempotency, Receipt},
 };
 use serde::{Deserialize, Serialize};
@@ -112,7 +112,6 @@ impl Service {
         if batches.is_empty() && idempotency.is_none() {
             return Ok(WriteOutcome { rejected, ..WriteOutcome::default() });
         }
-        let groups: Vec<RowId> = batches.iter().map(|batch| batch.group.id).collect();
         let sequences: Vec<_> = batches.iter().map(|batch| batch.sequences.clone()).collect();
         let outcome = move |receipt: &Receipt, rejected| {
             let accepted = accepted_rows(receipt, &sequences, rows.end);
@@ -130,10 +129,7 @@ impl Service {
         // Without the runtime's turns: a commit told to wait for its turn would let a later one of the same stream into
         // the queue first, and their order decides between rows of one moment.
         match tokio::task::unconstrained(self.store.commit(commit)).await? {
-            Committed::Fresh(receipt) => {
-                self.last_written.note(groups.into_iter(), receipt.created);
-                Ok(outcome(&receipt, rejected))
-            }
+            Committed::Fresh(receipt) => Ok(outcome(&receipt, rejected)),
             Committed::Replayed(answer) => rmp_serde::from_slice(&answer)
                 .map_err(|error| Error::internal(format!("a stored answer cannot be read: {error}"))),
         }

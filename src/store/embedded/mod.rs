@@ -21,7 +21,6 @@ mod background;
 mod compact;
 mod directory;
 mod engine;
-mod events;
 mod flush;
 mod gather;
 mod judge;
@@ -36,6 +35,7 @@ mod packing;
 #[cfg(test)]
 mod power_loss;
 mod prepare;
+mod progress;
 mod readers;
 mod registry;
 mod segment;
@@ -198,7 +198,7 @@ impl EmbeddedStore {
     }
 
     /// Waits until so many bytes may wait for the writer.
-    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+    async fn writer_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let kib = (1 + bytes / 1024).min(QUEUE_KIB_MAX) as u32;
         self.room.clone().acquire_many_owned(kib).await.map_err(|_| stopped())
     }
@@ -239,7 +239,7 @@ impl DurableStore for EmbeddedStore {}
 impl Commits for EmbeddedStore {
     async fn commit(&self, commit: Commit) -> Result<Committed> {
         let bytes = commit.batches.iter().map(|batch| prepare::bytes(&batch.keys, &batch.columns)).sum();
-        let room = self.room(bytes).await?;
+        let room = self.writer_room(bytes).await?;
         let Commit { tenant, batches, idempotency } = commit;
         let sort = || batches.into_iter().map(PreparedBatch::new).collect();
         let batches = coming(bytes, sort);
@@ -286,6 +286,11 @@ impl Views for EmbeddedStore {
             self.blocking(move |shared| shared.reserve_settled(settled)).await?;
         }
         Ok(Arc::new(snapshot))
+    }
+
+    async fn last_written(&self, groups: &[RowId]) -> Result<Vec<Option<Timestamp>>> {
+        let timeline = self.shared.published.timeline();
+        Ok(groups.iter().map(|group| timeline.newest(*group).map(Timestamp::from_stored)).collect())
     }
 }
 

@@ -14,9 +14,10 @@ use crate::{
     },
     store::{
         Commit, Commits, Committed, RowBatch, Scan, StoredRow, Views,
-        events::{
-            Body, Created, DeadLetter, EventLog, NewRecord, Payload, Place, Purpose, ReaderId, ReaderState,
-            Record, Save, SideQuery, StreamCommit, StreamRows, StreamStore,
+        log::{Appended, Body, EventSink, EventSource, NewRecord, Payload, Record, RecordId, TenantRef},
+        readers::{
+            Created, DeadLetter, Progress, Purpose, ReaderId, ReaderState, Save, SideQuery, StreamCommit,
+            StreamRows,
         },
     },
     window::WindowRows,
@@ -159,16 +160,16 @@ async fn events_and_what_readers_keep_survive_a_power_loss_at_any_byte() {
         // Two at once, so that transactions hold more than one append.
         let counts = [1 + step % 4, if step % 9 == 8 { 900 } else { 2 }];
         let appends = [events(appended, counts[0]), events(appended + counts[0], counts[1])];
-        let [first, second] = appends.map(|records| store.append(records));
+        let [first, second] = appends.map(|records| append(&store, records));
         let (first, second) = tokio::join!(first, second);
-        assert_eq!((first.unwrap()[0].offset, second.unwrap()[0].offset), (appended, appended + counts[0]));
+        assert_eq!((first[0].offset, second[0].offset), (appended, appended + counts[0]));
         ends.extend([appended + counts[0], appended + counts[0] + counts[1]]);
         appended += counts[0] + counts[1];
         let acknowledge =
             |appended, committed| Acknowledged { moment: files.position(), appended, committed };
         acknowledged.push(acknowledge(appended, committed));
         if step % 3 == 1 {
-            let read = store.read(0, committed, usize::MAX, Duration::ZERO).await.unwrap();
+            let read = records(&store, committed).await;
             committed = read.last().unwrap().offset + 1;
             store.commit_stream(stream_commit(epoch, &read)).await.unwrap();
             nexts.push(committed);
@@ -194,14 +195,14 @@ async fn events_and_what_readers_keep_survive_a_power_loss_at_any_byte() {
         assert!(files.opened().len() <= 2, "{:?}: {what}", files.opened());
 
         // Whole appends in their order, at least those acknowledged.
-        let end = store.bounds(0).await.unwrap().end;
+        let end = store.extent(0).await.unwrap().end;
         assert!(end >= certain.appended && ends.contains(&end), "{end}: {what}");
-        let read = store.read(0, 0, usize::MAX, Duration::ZERO).await.unwrap();
+        let read = records(&store, 0).await;
         assert_eq!(read.len() as u64, end, "{what}");
         for (record, expected) in read.iter().zip(events(0, end)) {
             assert_eq!(
                 record.body,
-                Body::Event { tenant: TenantId::from_stored(1), payload: expected.payload },
+                Body::Event { tenant: TenantRef::Id(TenantId::from_stored(1)), payload: expected.payload },
                 "{what}"
             );
         }
@@ -234,14 +235,28 @@ async fn events_and_what_readers_keep_survive_a_power_loss_at_any_byte() {
         assert!(dead.iter().map(|dead| dead.place.offset).eq((0..next).step_by(5)), "{what}");
 
         // And it goes on.
-        let place = store.append(events(end, 1)).await.unwrap()[0];
+        let place = append(&store, events(end, 1)).await[0];
         assert_eq!(place.offset, end, "{what}");
-        let read = store.read(0, next, usize::MAX, Duration::ZERO).await.unwrap();
+        let read = records(&store, next).await;
         assert!(read.is_sorted_by_key(|record| record.log_time), "{what}");
         store.commit_stream(stream_commit(claim.epoch, &read)).await.unwrap();
         drop(store);
         fs::remove_dir_all(left).unwrap();
     }
+}
+
+async fn append(store: &EmbeddedStore, records: Vec<NewRecord>) -> Vec<RecordId> {
+    let room = store.room(0).await.unwrap();
+    match store.append(room, records).await.unwrap() {
+        Appended::All(ids) => ids,
+        Appended::Part(results) => panic!("appends are atomic: {results:?}"),
+    }
+}
+
+async fn records(store: &EmbeddedStore, from: u64) -> Vec<Record> {
+    let mut reader = store.reader(0).await.unwrap();
+    reader.seek(from).await.unwrap();
+    reader.read(usize::MAX, Duration::ZERO).await.unwrap().records
 }
 
 const LIVE: ReaderId = ReaderId { partition: 0, purpose: Purpose::Live };
@@ -271,7 +286,7 @@ fn stream_commit(epoch: u64, records: &[Record]) -> StreamCommit {
     };
     let dead = records.iter().filter(|record| record.offset.is_multiple_of(5)).map(|record| DeadLetter {
         tenant: TenantId::from_stored(1),
-        place: Place { partition: 0, offset: record.offset },
+        place: RecordId { partition: 0, offset: record.offset },
         log_time: record.log_time,
         reason: "for the test".into(),
         record: Vec::new(),

@@ -4,7 +4,7 @@ use crate::{
     feature::Column,
     store::{
         RowBatch,
-        events::{Created, StreamRows},
+        readers::{Created, StreamRows},
     },
 };
 use arrow::{

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     feature::{RowId, TenantId, Timestamp},
     store::Result,
-    store::events::{Claim, Purpose, ReaderId, ReaderState, ReaderSummary, Save, StateSize, StreamCommit},
+    store::readers::{Claim, Purpose, ReaderId, ReaderState, ReaderSummary, Save, StateSize, StreamCommit},
     window::Ledger,
 };
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -27,7 +27,6 @@ pub const SAVES: TableDefinition<(u32, u8, u64, u64), &[u8]> = TableDefinition::
 pub struct ReaderChanges {
     pub reader: ReaderId,
     pub epoch: u64,
-    pub next_offset: u64,
     state: Vec<u8>,
     save: Option<Save>,
     drop_saves: Vec<u64>,
@@ -44,7 +43,6 @@ impl ReaderChanges {
         Self {
             reader: state.reader,
             epoch,
-            next_offset: state.next_offset,
             state: encode(&state),
             save,
             drop_saves,

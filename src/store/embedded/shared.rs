@@ -4,13 +4,12 @@ use super::{
     Options, as_of,
     background::Handle,
     directory::Directory,
-    events,
     latest::{LatestCache, Miss},
     log::PartitionedLog,
     manifest::Manifest,
     medium::Medium,
     memtable::RecentRow,
-    registry,
+    progress, registry,
     segment::Segment,
     state::{GroupState, Published, State},
     timeline::Timeline,
@@ -94,7 +93,7 @@ impl Shared {
             timeline.settled = settled;
             timeline.settled_reserved = settled;
         }
-        events::recover(&manifest, &log, &mut timeline.streams)?;
+        progress::recover(&manifest, &log, &mut timeline.streams)?;
         Ok(Self {
             latest: LatestCache::new(options.latest_bytes_max),
             next_segment: AtomicU64::new(named.iter().max().map_or(1, |last| last + 1)),

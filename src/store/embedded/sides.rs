@@ -11,7 +11,10 @@ use super::{Shared, engine::corrupted, manifest::Manifest, readers};
 use crate::{
     feature::TenantId,
     store::Result,
-    store::events::{DeadLetter, LateEvent, Place, ReaderId, SideQuery},
+    store::{
+        log::RecordId,
+        readers::{DeadLetter, LateEvent, ReaderId, SideQuery},
+    },
 };
 use redb::{ReadTransaction, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
@@ -35,7 +38,7 @@ const REMOVE_CHUNKS_MAX: usize = 256;
 /// A record of a side table.
 pub trait SideRecord: Serialize + DeserializeOwned {
     fn tenant(&self) -> TenantId;
-    fn place(&self) -> Place;
+    fn place(&self) -> RecordId;
     /// In UTC microseconds.
     fn log_time(&self) -> i64;
     /// Roughly.
@@ -48,7 +51,7 @@ impl SideRecord for LateEvent {
         self.tenant
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> RecordId {
         self.place
     }
 
@@ -71,7 +74,7 @@ impl SideRecord for DeadLetter {
         self.tenant
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> RecordId {
         self.place
     }
 

@@ -16,7 +16,7 @@ use crate::{
     feature::{RowId, RowSchema, TenantId, Timestamp, row::RowPacker},
     store::{
         Committed, Idempotency, Receipt, Refusal, Result, StoreError, StoredRow,
-        events::{Claim, ReaderId},
+        readers::{Claim, ReaderId},
     },
 };
 use arrow::buffer::BooleanBuffer;

@@ -79,6 +79,11 @@ impl Timeline {
         *newest = created.max(*newest);
     }
 
+    /// When the newest visible row of a group was created; none = it has none.
+    pub fn newest(&self, group: RowId) -> Option<i64> {
+        self.newest.get(&group).copied()
+    }
+
     /// Gives records of a partition their first offset and their log time; from now on they are not settled.
     pub fn append(&mut self, partition: u32, records: u64, now: i64) -> (u64, i64) {
         self.streams.append(partition, records, now.max(self.settled + 1))

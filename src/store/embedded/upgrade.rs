@@ -61,7 +61,7 @@ mod tests {
         feature::{Dtype, RowId, TenantId},
         store::{
             embedded::{engine::Engine, manifest::Manifest, tail},
-            events::{Purpose, ReaderId},
+            readers::{Purpose, ReaderId},
         },
     };
 

@@ -21,7 +21,7 @@ use crate::{
     feature::{RowId, RowSchema, TenantId},
     store::{
         Committed, Idempotency, Result, StoreError,
-        events::{Claim, Purpose, ReaderId},
+        readers::{Claim, ReaderId},
     },
 };
 use std::{collections::HashMap, sync::Arc};
@@ -228,11 +228,6 @@ impl Writer<'_> {
                 add_segments(state);
                 end(timeline);
             });
-        }
-        for changes in &staged.changes.readers {
-            if changes.reader.purpose == Purpose::Live {
-                self.shared.log.keep_from(changes.reader.partition, changes.next_offset);
-            }
         }
         for (id, key, row) in newest {
             self.shared.latest.publish(state.groups[&id].schema.entity_type, id, &key, || row);

@@ -8,7 +8,7 @@ use crate::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use larder::{access::Scope, store::events::EventLog, wire::events::publish_lines};
+use larder::{access::Scope, store::log::EventSource, wire::events::publish_lines};
 use reqwest::{Body, Method};
 use std::{
     sync::{
@@ -85,7 +85,7 @@ async fn events_of_a_silent_caller_are_appended() {
             sender.send(Ok(format!("{with_id}\n"))).await.unwrap();
             // It is in the log before its body ends.
             let log = app.app().service().events.log.clone();
-            until(async || match log.bounds(0).await.unwrap().end {
+            until(async || match log.source.extent(0).await.unwrap().end {
                 0 => Err("nothing is appended".into()),
                 _ => Ok(()),
             })
@@ -101,10 +101,11 @@ async fn events_of_a_silent_caller_are_appended() {
     assert_eq!(published(&before), Published { duplicate: 1, ..accepted(1) });
 }
 
-/// While nobody judges what was appended, the body is not read on.
+/// While the partition's reader judges nothing of what was appended, the body is not read on.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endless_body_is_read_no_faster_than_it_is_judged() {
     let world = World::new().await;
+    world.service.events.streams.begin(0);
     let taken = Arc::new(AtomicU64::new(0));
     // The clock of that world stands in 2023.
     let piece = (0..500).map(|i| line(i).replace("2024-01", "2023-01") + "\n").collect::<String>();
@@ -117,7 +118,7 @@ async fn an_endless_body_is_read_no_faster_than_it_is_judged() {
     let endless = endless.take(1_000);
     let published = publish_lines(&world.service, &world.caller, endless);
     // Four appends of 8 192 events wait for their verdicts, and a fifth is made ready.
-    let four_appended = until(async || match world.store.bounds(0).await.unwrap().end {
+    let four_appended = until(async || match world.store.extent(0).await.unwrap().end {
         0..32_768 => Err(format!("{} bytes were taken", taken.load(Relaxed))),
         _ => Ok(()),
     });

@@ -5,7 +5,7 @@ use crate::{
     promises::{looks::admin_list, via::Via},
     support::TestApp,
 };
-use larder::store::events::partition_of;
+use larder::store::log::partition_of;
 use serde_json::Value as Json;
 
 /// Entities that each have open windows, until their partition takes more memory than it may.

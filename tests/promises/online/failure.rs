@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use larder::{
     app::{App, Storage},
     config::Config,
-    feature::{RowSchema, Timestamp},
+    feature::{RowId, RowSchema, Timestamp},
     store::{
         Commit, Commits, Committed, DurableStore, EntityRows, LatestRead, LatestReads, Result, Snapshot,
         StoreError, Views,
@@ -54,6 +54,10 @@ impl Views for HalfBroken {
             true => Err(gone()),
             false => self.whole.snapshot(groups).await,
         }
+    }
+
+    async fn last_written(&self, groups: &[RowId]) -> Result<Vec<Option<Timestamp>>> {
+        self.whole.last_written(groups).await
     }
 }
 

@@ -11,7 +11,7 @@
 
 use crate::{
     feature::{TenantId, Timestamp},
-    store::events::{Body, NewRecord, Payload, Record},
+    store::log::{Body, NewRecord, Payload, Record, TenantRef},
 };
 use bytes::Bytes;
 
@@ -195,14 +195,15 @@ impl Blob {
             if start > at {
                 return None;
             }
-            let event = |payload| Body::Event { tenant: TenantId::from_stored(tenant), payload };
+            let event =
+                |payload| Body::Event { tenant: TenantRef::Id(TenantId::from_stored(tenant)), payload };
             let body = match head[4] & !WIDE {
                 JSON => event(Payload::Json(self.bytes.slice(start..at))),
                 PROTO => event(Payload::Proto(self.bytes.slice(start..at))),
                 TICK => Body::Tick,
                 _ => return None,
             };
-            out.push(Record { offset, log_time, body });
+            out.push(Record { offset, log_time, key: None, body });
             *bytes_left = bytes_left.saturating_sub(RECORD_BYTES + len);
             if *bytes_left == 0 {
                 break;

@@ -1,6 +1,6 @@
 //! How far the log had come at some moment, in one partition.
 
-use crate::{feature::Timestamp, store::events::LogBounds};
+use crate::{feature::Timestamp, store::log::Extent};
 
 /// Bytes of an encoded mark.
 const MARK_BYTES: usize = 24;
@@ -21,9 +21,9 @@ impl Mark {
     pub const ZERO: Self = Self { offset: 0, log_time: i64::MIN, bytes: 0 };
 
     /// What a partition holds from an offset on to this mark.
-    pub fn bounds(&self, start: u64) -> LogBounds {
+    pub fn bounds(&self, start: u64) -> Extent {
         let log_time = (self.offset > 0).then(|| Timestamp::from_stored(self.log_time));
-        LogBounds { start, end: self.offset, log_time }
+        Extent { start, end: self.offset, log_time }
     }
 }
 

@@ -17,6 +17,7 @@ mod files;
 mod mark;
 mod partition;
 mod queue;
+mod source;
 mod tables;
 mod volumes;
 
@@ -29,17 +30,17 @@ use self::{
     queue::{Part, Queue},
     volumes::Volumes,
 };
-use super::{Options, Shared, blocking};
-use crate::{
-    store::events::{FindRecords, Found, LogBounds, NewRecord, Place, Record, partition_of},
-    store::{Refusal, Result, StoreError},
+use super::{Options, Shared, blocking, stopped};
+use crate::store::{
+    Refusal, Result, StoreError, Ticket,
+    log::{Appended, Extent, FindRecords, Found, LogIdentity, NewRecord, Record, RecordId, partition_of},
 };
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// Bytes of the newest blobs that are kept in memory, all partitions together.
 const RECENT_BYTES_MAX: usize = 8 << 20;
@@ -74,7 +75,11 @@ impl PartitionedLog {
         self.partitions.len() as u32
     }
 
-    pub fn bounds(&self, partition: u32) -> Result<LogBounds> {
+    pub fn identity(&self) -> LogIdentity {
+        LogIdentity { id: self.volumes.log_id(), partitions: self.partitions() }
+    }
+
+    pub fn extent(&self, partition: u32) -> Result<Extent> {
         Ok(*self.partition(partition)?.bounds.borrow())
     }
 
@@ -99,25 +104,36 @@ impl PartitionedLog {
         }
     }
 
-    pub async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Place>> {
+    /// Waits until so many bytes of records may wait for the log's thread.
+    pub async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        self.queue.room(bytes).await
+    }
+
+    /// Appends records, in the order of the calls.
+    pub fn append(&self, room: OwnedSemaphorePermit, records: Vec<NewRecord>) -> Ticket<Appended> {
+        if records.is_empty() {
+            return Ticket::new(async { Ok(Appended::All(Vec::new())) });
+        }
         let (parts, of_record) = cut(&records, self.partitions());
         let partitions: Vec<u32> = parts.iter().map(|part| part.partition).collect();
         drop(records);
-        if parts.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut next = self.queue.append(parts).await?;
-        let place = |part: u32| {
-            let offset = &mut next[part as usize];
-            *offset += 1;
-            Place { partition: partitions[part as usize], offset: *offset - 1 }
-        };
-        Ok(of_record.into_iter().map(place).collect())
+        let queued = self.queue.append(room, parts);
+        Ticket::new(async move {
+            let mut next = queued?.await.map_err(|_| stopped())??;
+            let id = |part: u32| {
+                let offset = &mut next[part as usize];
+                *offset += 1;
+                RecordId { partition: partitions[part as usize], offset: *offset - 1 }
+            };
+            Ok(Appended::All(of_record.into_iter().map(id).collect()))
+        })
     }
 
     pub async fn tick(&self, partition: u32) -> Result<()> {
         self.partition(partition)?;
-        self.queue.append(vec![Part { partition, pieces: vec![Piece::tick()] }]).await.map(drop)
+        let room = self.queue.room(0).await?;
+        let queued = self.queue.append(room, vec![Part { partition, pieces: vec![Piece::tick()] }])?;
+        queued.await.map_err(|_| stopped())?.map(drop)
     }
 
     /// Asks for everything outdated to be removed.

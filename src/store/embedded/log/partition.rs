@@ -1,7 +1,7 @@
 //! What is in memory of a partition: its bounds, and its newest blobs, so that who follows its end touches no disk.
 
 use super::blob::Blob;
-use crate::{feature::Timestamp, store::events::LogBounds};
+use crate::{feature::Timestamp, store::log::Extent};
 use std::{
     collections::VecDeque,
     sync::{
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 #[derive(Debug)]
 pub struct Partition {
-    pub bounds: watch::Sender<LogBounds>,
+    pub bounds: watch::Sender<Extent>,
     recent: Mutex<Recent>,
     recent_bytes_max: usize,
     /// The live reader's next offset: what it has not read is never removed.
@@ -28,7 +28,7 @@ struct Recent {
 }
 
 impl Partition {
-    pub fn new(bounds: LogBounds, recent_bytes_max: usize) -> Self {
+    pub fn new(bounds: Extent, recent_bytes_max: usize) -> Self {
         Self {
             bounds: watch::Sender::new(bounds),
             recent: Mutex::default(),

@@ -54,17 +54,21 @@ impl Queue {
         }
     }
 
-    /// Appends and answers with the first offset of each part. Appends under way at once are made in the order in which
-    /// they were first polled: room is given in that order, and whoever has it goes straight into the queue.
-    pub async fn append(&self, parts: Vec<Part>) -> Result<Vec<u64>> {
-        let bytes: usize = parts.iter().flat_map(|part| &part.pieces).map(Piece::record_bytes).sum();
+    /// Waits until so many bytes of records may wait here, in the order in which it was asked.
+    pub async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
         let kib = (1 + bytes / 1024).min(QUEUE_KIB_MAX) as u32;
-        // Without the runtime's turns, which would let a later append go first.
-        let room = tokio::task::unconstrained(self.room.clone().acquire_many_owned(kib)).await;
-        let room = room.map_err(|_| stopped())?;
+        self.room.clone().acquire_many_owned(kib).await.map_err(|_| stopped())
+    }
+
+    /// Appends, in the order of the calls. The receiver gets the first offset of each part.
+    pub fn append(
+        &self,
+        room: OwnedSemaphorePermit,
+        parts: Vec<Part>,
+    ) -> Result<oneshot::Receiver<Result<Vec<u64>>>> {
         let (reply, answer) = oneshot::channel();
         self.put(|work| work.appends.push(Append { parts, reply, room }))?;
-        answer.await.map_err(|_| stopped())?
+        Ok(answer)
     }
 
     /// Asks for everything outdated to be removed.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::store::{
     embedded::engine::corrupted,
-    events::{FindRecords, Found},
+    log::{FindRecords, Found},
 };
 use bytes::Bytes;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};

@@ -39,7 +39,7 @@ use crate::store::{
         engine::{Engine, ReadOnlyEngine},
         storage_error,
     },
-    events::{FindRecords, Found, LogBounds},
+    log::{Extent, FindRecords, Found},
 };
 use redb::ReadTransaction;
 use std::{
@@ -99,7 +99,12 @@ impl Volumes {
     }
 
     /// What a partition holds.
-    pub fn bounds(&self, partition: u32) -> LogBounds {
+    /// Drawn when the log began.
+    pub fn log_id(&self) -> u64 {
+        self.state().identity.log
+    }
+
+    pub fn bounds(&self, partition: u32) -> Extent {
         let end = self.end().marks[partition as usize];
         end.bounds(self.state().volumes[0].begin[partition as usize].offset)
     }

@@ -12,7 +12,7 @@ use crate::{
             },
             power_loss::recorder::{Recorder, crashed, killed},
         },
-        events::{NewRecord, Payload, Record},
+        log::{NewRecord, Payload, Record, TenantRef},
     },
 };
 use std::{fs, path::Path};
@@ -64,7 +64,7 @@ fn span(volumes: &Volumes) -> Span {
 /// Everything from start to end is there, however it is asked for.
 fn check(volumes: &Volumes) {
     for partition in 0..PARTITIONS {
-        let LogBounds { start, end, log_time } = volumes.bounds(partition);
+        let Extent { start, end, log_time } = volumes.bounds(partition);
         let mut records: Vec<Record> = Vec::new();
         for blob in volumes.read(partition, 0, usize::MAX).unwrap() {
             blob.read(0, &mut usize::MAX.clone(), &mut records).unwrap();
@@ -72,8 +72,8 @@ fn check(volumes: &Volumes) {
         let offsets: Vec<u64> = records.iter().map(|record| record.offset).collect();
         assert_eq!(offsets, (start..end).collect::<Vec<_>>());
         for record in &records {
-            let body = crate::store::events::Body::Event {
-                tenant: TenantId::from_stored(1),
+            let body = crate::store::log::Body::Event {
+                tenant: TenantRef::Id(TenantId::from_stored(1)),
                 payload: payload(record.offset),
             };
             assert_eq!(record.body, body);

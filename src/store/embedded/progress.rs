@@ -1,8 +1,8 @@
-//! The event log, and what its readers keep.
+//! What readers of the event log keep, and how a start takes it up again.
 
 use super::{
     EmbeddedStore, coming,
-    log::{self, PartitionedLog},
+    log::PartitionedLog,
     manifest::Manifest,
     prepare::{self, PreparedBatch},
     readers::{self, ReaderChanges},
@@ -12,49 +12,19 @@ use super::{
 };
 use crate::{
     feature::Timestamp,
-    store::events::{
-        Claim, DeadLetter, EventLog, FindRecords, Found, LateEvent, LogBounds, NewRecord, Place, Purpose,
-        ReaderId, ReaderState, Record, SideQuery, StreamCommit, StreamStore,
+    store::{
+        Result, StoreError,
+        readers::{
+            Claim, DeadLetter, LateEvent, Progress, Purpose, ReaderId, ReaderState, SideQuery, StreamCommit,
+        },
     },
-    store::{Result, StoreError},
 };
 use async_trait::async_trait;
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 use tokio::sync::oneshot;
 
 #[async_trait]
-impl EventLog for EmbeddedStore {
-    fn partitions(&self) -> u32 {
-        self.shared.log.partitions()
-    }
-
-    fn failure(&self) -> Option<StoreError> {
-        self.shared.log.failure()
-    }
-
-    async fn append(&self, records: Vec<NewRecord>) -> Result<Vec<Place>> {
-        self.shared.log.append(records).await
-    }
-
-    async fn tick(&self, partition: u32) -> Result<()> {
-        self.shared.log.tick(partition).await
-    }
-
-    async fn read(&self, partition: u32, from: u64, bytes_max: usize, wait: Duration) -> Result<Vec<Record>> {
-        log::read(&self.shared, partition, from, bytes_max, wait).await
-    }
-
-    async fn bounds(&self, partition: u32) -> Result<LogBounds> {
-        self.shared.log.bounds(partition)
-    }
-
-    async fn find(&self, query: FindRecords) -> Result<Found> {
-        log::find(&self.shared, query).await
-    }
-}
-
-#[async_trait]
-impl StreamStore for EmbeddedStore {
+impl Progress for EmbeddedStore {
     async fn claim(&self, reader: ReaderId) -> Result<Claim> {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Claim(reader, reply)).await?;
@@ -64,7 +34,7 @@ impl StreamStore for EmbeddedStore {
     async fn commit_stream(&self, mut commit: StreamCommit) -> Result<()> {
         let of_rows = commit.rows.iter().map(|rows| prepare::bytes(&rows.rows.keys, &rows.rows.columns));
         let bytes = of_rows.sum::<usize>() + readers::bytes(&commit);
-        let room = self.room(bytes).await?;
+        let room = self.writer_room(bytes).await?;
         let parts = coming(bytes, move || {
             let rows = std::mem::take(&mut commit.rows).into_iter();
             let batches = rows.map(|rows| PreparedBatch::of_stream(rows, commit.created)).collect();
@@ -73,10 +43,6 @@ impl StreamStore for EmbeddedStore {
         let (reply, answer) = oneshot::channel();
         self.send(Request::Stream(Box::new(StreamRequest { parts, reply, room }))).await?;
         answer.await.map_err(|_| stopped())?
-    }
-
-    fn settled(&self, partition: u32, next_offset: u64) {
-        self.shared.published.timeline().streams.settle(partition, next_offset);
     }
 
     async fn readers(&self) -> Result<Vec<ReaderState>> {
@@ -106,7 +72,7 @@ pub fn recover(manifest: &Manifest, log: &PartitionedLog, streams: &mut Streams)
         live.map(|state| (state.reader.partition, state.next_offset)).collect();
     for partition in 0..log.partitions() {
         let next = next_offsets.get(&partition).copied().unwrap_or(0);
-        let bounds = log.bounds(partition)?;
+        let bounds = log.extent(partition)?;
         if next > bounds.end {
             return Err(StoreError::Unusable(format!(
                 "the event log ends at offset {} of partition {partition}, which was read up to {next}: its newest \
@@ -132,7 +98,8 @@ mod tests {
         feature::TenantId,
         store::{
             embedded::Options,
-            events::{Created, Payload},
+            log::{EventSink, NewRecord, Payload},
+            readers::Created,
         },
     };
     use std::fs;
@@ -152,7 +119,8 @@ mod tests {
             payload: Payload::Json("{}".into()),
         };
         for _ in 0..3 {
-            store.append(vec![record.clone()]).await.unwrap();
+            let room = store.room(0).await.unwrap();
+            store.append(room, vec![record.clone()]).await.unwrap();
         }
         let reader = ReaderId { partition: 0, purpose: Purpose::Live };
         let commit = StreamCommit {
