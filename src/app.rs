@@ -5,7 +5,7 @@
 
 use crate::{
     access::{ApiKeySecret, Scope},
-    api::{Server, Shared, Surface},
+    api::{ListenerKind, Server, Shared},
     clock::Clock,
     config::Config,
     error::{Error, Result},
@@ -114,10 +114,10 @@ impl App {
             stop,
             servers: vec![],
         };
-        let server = Server::bind(shared.clone(), Surface::Api, config.listen).await?;
+        let server = Server::bind(shared.clone(), ListenerKind::Api, config.listen).await?;
         app.address = server.address();
         let metrics = match config.metrics_listen {
-            Some(address) => Some(Server::bind(shared, Surface::Metrics, address).await?),
+            Some(address) => Some(Server::bind(shared, ListenerKind::Metrics, address).await?),
             None => None,
         };
         app.metrics_address = metrics.as_ref().map(Server::address);

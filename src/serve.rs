@@ -95,7 +95,7 @@ fn announce(app: &App, config: &Config, key_was_chosen: bool) {
 
 /// Cancels `stop` at SIGTERM or Ctrl-C, and ends the process at the second one.
 pub(crate) fn stop_on_signals(stop: CancellationToken) -> Result<()> {
-    tokio::spawn(obey(Signals::listen()?, stop));
+    tokio::spawn(handle_signals(Signals::listen()?, stop));
     Ok(())
 }
 
@@ -142,7 +142,7 @@ impl Signals {
 }
 
 /// The first signal drains; a second one ends the process at once.
-async fn obey(mut signals: Signals, stop: CancellationToken) {
+async fn handle_signals(mut signals: Signals, stop: CancellationToken) {
     let signal = signals.next().await;
     tracing::info!(signal, "draining; a second signal stops at once");
     stop.cancel();

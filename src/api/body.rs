@@ -2,7 +2,7 @@
 
 use super::{
     Shared,
-    error::{Cause, Refusal},
+    error::{ApiError, ErrorCode},
     routes::{ARROW, JSON, NDJSON, media_types},
 };
 use crate::error::{Error, Kind};
@@ -83,9 +83,9 @@ impl HttpBody for PiecesBody {
 pub struct PathPart(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for PathPart {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Path::<String>::from_request_parts(parts, state).await {
             Ok(Path(part)) => Ok(Self(part)),
             Err(rejection) => {
@@ -96,9 +96,9 @@ impl<S: Send + Sync> FromRequestParts<S> for PathPart {
 }
 
 impl FromRequest<Arc<Shared>> for JsonBody {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, ApiError> {
         match media_type(request.headers())? {
             JSON => read_whole(request.into_body(), shared).await.map(Self),
             other => Err(unsupported(other, JSON)),
@@ -107,9 +107,9 @@ impl FromRequest<Arc<Shared>> for JsonBody {
 }
 
 impl FromRequest<Arc<Shared>> for AnyBody {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, ApiError> {
         let idle = shared.settings.stream_timeout;
         match media_type(request.headers())? {
             JSON => read_whole(request.into_body(), shared).await.map(Self::Json),
@@ -121,21 +121,24 @@ impl FromRequest<Arc<Shared>> for AnyBody {
 }
 
 /// The media type without its parameters. Bodies must come uncompressed.
-fn media_type(headers: &HeaderMap) -> Result<&str, Refusal> {
+fn media_type(headers: &HeaderMap) -> Result<&str, ApiError> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Err(Refusal::http(Cause::UnsupportedMediaType, "send the body without Content-Encoding"));
+        return Err(ApiError::http(
+            ErrorCode::UnsupportedMediaType,
+            "send the body without Content-Encoding",
+        ));
     }
     let full = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Ok(full.split(';').next().unwrap_or_default().trim())
 }
 
 /// 415: the path takes another format.
-pub(super) fn unsupported(given: &str, wanted: &str) -> Refusal {
+pub(super) fn unsupported(given: &str, wanted: &str) -> ApiError {
     let given = if given.is_empty() { "no Content-Type" } else { given };
-    Refusal::http(Cause::UnsupportedMediaType, format!("{given} was sent; send Content-Type: {wanted}"))
+    ApiError::http(ErrorCode::UnsupportedMediaType, format!("{given} was sent; send Content-Type: {wanted}"))
 }
 
-async fn read_whole(mut body: Body, shared: &Shared) -> Result<Bytes, Refusal> {
+async fn read_whole(mut body: Body, shared: &Shared) -> Result<Bytes, ApiError> {
     let bytes_max = shared.service.limits.body_bytes_max;
     let too_large = || {
         let message = format!(
@@ -206,10 +209,10 @@ fn pieces(body: Body, idle: Duration) -> ByteStream {
     .boxed()
 }
 
-fn slow() -> Refusal {
-    Refusal::http(Cause::BodyTimeout, "the body came too slowly; send it at once")
+fn slow() -> ApiError {
+    ApiError::http(ErrorCode::BodyTimeout, "the body came too slowly; send it at once")
 }
 
-fn broken(error: axum::Error) -> Refusal {
+fn broken(error: axum::Error) -> ApiError {
     Error::new(Kind::InvalidArgument, format!("the body broke off: {error}")).into()
 }

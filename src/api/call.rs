@@ -1,9 +1,9 @@
 //! A call under way: who asks, under which request id, until when.
 //!
-//! The gate makes it after authentication and puts it into the request; handlers of both transports take it from there
-//! and leave notes on it, which the gate writes into metrics and the log.
+//! The request layer makes it after authentication and puts it into the request; handlers of both transports take it from there
+//! and leave notes on it, which the request layer writes into metrics and the log.
 
-use super::{error::Refusal, routes::Rpc};
+use super::{error::ApiError, routes::Rpc};
 use crate::{
     access::Caller,
     error::{Error, Kind},
@@ -152,9 +152,9 @@ impl Deref for Call {
 }
 
 impl<S: Sync> FromRequestParts<S> for Call {
-    type Rejection = Refusal;
+    type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let call = parts.extensions.get::<Call>().cloned().ok_or_else(unauthenticated)?;
         if let Some(pattern) = parts.extensions.get::<MatchedPath>() {
             let rpc = Rpc::of_rest(&parts.method, pattern.as_str());
@@ -164,7 +164,7 @@ impl<S: Sync> FromRequestParts<S> for Call {
     }
 }
 
-/// Only a path that the gate does not guard comes here.
+/// Only a path that the request layer does not guard comes here.
 fn unauthenticated() -> Error {
     Error::new(Kind::Unauthenticated, "no API key; send a valid key as x-api-key")
 }

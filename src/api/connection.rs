@@ -39,9 +39,9 @@ const ON_ITS_WAY_MS: u64 = 500;
 /// The first line of a connection of HTTP/2.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0";
 
-/// Where a connection stands. Its bytes, its requests and its warden share it.
+/// State of one connection, shared by its I/O, its requests and the timeout check in `server::serve`.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct ConnectionState {
     opened: Instant,
     phase: AtomicU8,
     /// Since when it stands there, in milliseconds after `opened`.
@@ -55,7 +55,7 @@ pub(super) struct Watch {
     stalled_since_ms: AtomicU64,
 }
 
-impl Watch {
+impl ConnectionState {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             opened: Instant::now(),
@@ -126,24 +126,24 @@ impl Watch {
     }
 }
 
-/// A request's body that tells its connection's watch when it has come to its end.
-pub(super) struct WatchedBody {
+/// A request's body that tells the state of its connection when it has come to its end.
+pub(super) struct ObservedBody {
     inner: Incoming,
     /// None over HTTP/2, where a body that is left stops nobody.
-    watch: Option<Arc<Watch>>,
+    state: Option<Arc<ConnectionState>>,
 }
 
-impl WatchedBody {
-    pub fn new(inner: Incoming, version: Version, watch: &Arc<Watch>) -> Self {
-        let watch = (version < Version::HTTP_2).then(|| watch.clone());
-        if let Some(watch) = &watch {
-            watch.body_left.store(!inner.is_end_stream(), Relaxed);
+impl ObservedBody {
+    pub fn new(inner: Incoming, version: Version, state: &Arc<ConnectionState>) -> Self {
+        let state = (version < Version::HTTP_2).then(|| state.clone());
+        if let Some(state) = &state {
+            state.body_left.store(!inner.is_end_stream(), Relaxed);
         }
-        Self { inner, watch }
+        Self { inner, state }
     }
 }
 
-impl Body for WatchedBody {
+impl Body for ObservedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -152,10 +152,10 @@ impl Body for WatchedBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.inner).poll_frame(context);
-        if let Some(watch) = &self.watch
+        if let Some(state) = &self.state
             && polled.is_ready()
         {
-            watch.body_left.store(!self.inner.is_end_stream(), Relaxed);
+            state.body_left.store(!self.inner.is_end_stream(), Relaxed);
         }
         polled
     }
@@ -169,41 +169,41 @@ impl Body for WatchedBody {
     }
 }
 
-/// A stream that tells its watch what passes.
-pub(super) struct WatchedStream {
+/// A stream that records in its state what passes.
+pub(super) struct ObservedStream {
     inner: TcpStream,
-    watch: Arc<Watch>,
+    state: Arc<ConnectionState>,
     head: Head,
 }
 
-impl WatchedStream {
-    pub fn new(inner: TcpStream, watch: Arc<Watch>) -> Self {
-        Self { inner, watch, head: Head::default() }
+impl ObservedStream {
+    pub fn new(inner: TcpStream, state: Arc<ConnectionState>) -> Self {
+        Self { inner, state, head: Head::default() }
     }
 
     /// Looks at bytes while a head is awaited; most reads of HTTP/2 are passed by at once.
-    fn see(&mut self, bytes: &[u8]) {
-        let phase = self.watch.phase.load(Relaxed);
+    fn observe_read(&mut self, bytes: &[u8]) {
+        let phase = self.state.phase.load(Relaxed);
         if self.head.protocol == Protocol::Http2 || phase == BUSY || bytes.is_empty() {
             return;
         }
         if phase == IDLE {
             self.head = Head { protocol: self.head.protocol, ..Head::default() };
-            self.watch.enter(HEAD, Instant::now());
+            self.state.enter(HEAD, Instant::now());
         }
-        if self.head.see(bytes) {
+        if self.head.observe_read(bytes) {
             let next = if self.head.protocol == Protocol::Http2 { IDLE } else { BUSY };
-            self.watch.enter(next, Instant::now());
-            self.watch.ambiguous.store(self.head.content_length && self.head.transfer_encoding, Relaxed);
+            self.state.enter(next, Instant::now());
+            self.state.ambiguous.store(self.head.content_length && self.head.transfer_encoding, Relaxed);
         }
     }
 
     fn wrote<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        let stalled = &self.watch.stalled_since_ms;
+        let stalled = &self.state.stalled_since_ms;
         match &polled {
             Poll::Ready(_) => stalled.store(u64::MAX, Relaxed),
             Poll::Pending if stalled.load(Relaxed) == u64::MAX => {
-                stalled.store(self.watch.ms(Instant::now()), Relaxed);
+                stalled.store(self.state.ms(Instant::now()), Relaxed);
             }
             Poll::Pending => {}
         }
@@ -234,7 +234,7 @@ struct Head {
 
 impl Head {
     /// Reads on, and tells whether the head is whole.
-    fn see(&mut self, bytes: &[u8]) -> bool {
+    fn observe_read(&mut self, bytes: &[u8]) -> bool {
         for &byte in bytes {
             if byte != b'\n' {
                 if let Some(place) = self.line.get_mut(self.line_bytes) {
@@ -265,7 +265,7 @@ impl Head {
     }
 }
 
-impl AsyncRead for WatchedStream {
+impl AsyncRead for ObservedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -274,13 +274,13 @@ impl AsyncRead for WatchedStream {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.inner).poll_read(context, buffer);
         if let Poll::Ready(Ok(())) = polled {
-            self.see(&buffer.filled()[before..]);
+            self.observe_read(&buffer.filled()[before..]);
         }
         polled
     }
 }
 
-impl AsyncWrite for WatchedStream {
+impl AsyncWrite for ObservedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -318,7 +318,7 @@ mod tests {
 
     fn seen(pieces: &[&[u8]]) -> (bool, Head) {
         let mut head = Head::default();
-        let whole = pieces.iter().any(|piece| head.see(piece));
+        let whole = pieces.iter().any(|piece| head.observe_read(piece));
         (whole, head)
     }
 

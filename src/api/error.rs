@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   error::Kind ──┐
-//!                 ├─ Cause ── ROW ──┬─ tonic::Status with google.rpc details
+//!                 ├─ ErrorCode ── StatusMapping ──┬─ tonic::Status with google.rpc details
 //!   HTTP alone ───┘                 └─ application/problem+json (RFC 9457)
 //! ```
 
@@ -50,7 +50,7 @@ pub(super) fn code_name(code: Code) -> &'static str {
 
 /// Why a call is refused: a reason both transports know, or one of HTTP alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
+pub enum ErrorCode {
     Kind(Kind),
     UnknownPath,
     MethodNotAllowed,
@@ -61,9 +61,9 @@ pub enum Cause {
     HeadersTooLarge,
 }
 
-/// What a cause is called in each transport.
+/// What an error is called in each transport.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub struct StatusMapping {
     pub grpc: Code,
     pub http: StatusCode,
     /// The end of the problem's type, and in capitals the reason of `google.rpc.ErrorInfo`.
@@ -71,32 +71,32 @@ pub struct Row {
     pub title: &'static str,
 }
 
-impl Cause {
-    /// The row of the table.
-    pub fn row(self) -> Row {
-        let row = |grpc, http, slug, title| Row { grpc, http, slug, title };
+impl ErrorCode {
+    /// Its row of the table.
+    pub fn mapping(self) -> StatusMapping {
+        let row = |grpc, http, slug, title| StatusMapping { grpc, http, slug, title };
         use Kind::*;
         #[rustfmt::skip]
         let row = match self {
-            Cause::Kind(Unauthenticated)    => row(Code::Unauthenticated,    StatusCode::UNAUTHORIZED,           "unauthenticated",        "The key is missing or not valid"),
-            Cause::Kind(PermissionDenied)   => row(Code::PermissionDenied,   StatusCode::FORBIDDEN,              "permission-denied",      "The key does not allow this"),
-            Cause::Kind(NotFound)           => row(Code::NotFound,           StatusCode::NOT_FOUND,              "not-found",              "There is no such thing"),
-            Cause::Kind(InvalidArgument)    => row(Code::InvalidArgument,    StatusCode::BAD_REQUEST,            "invalid-argument",       "The request breaks a rule"),
-            Cause::Kind(AlreadyExists)      => row(Code::AlreadyExists,      StatusCode::CONFLICT,               "already-exists",         "It contradicts what is registered"),
-            Cause::Kind(FailedPrecondition) => row(Code::FailedPrecondition, StatusCode::BAD_REQUEST,            "failed-precondition",    "Not in the present state"),
-            Cause::Kind(Aborted)            => row(Code::Aborted,            StatusCode::CONFLICT,               "aborted",                "It conflicts with another request"),
-            Cause::Kind(RateLimited)        => row(Code::ResourceExhausted,  StatusCode::TOO_MANY_REQUESTS,      "rate-limited",           "Too many requests"),
-            Cause::Kind(TooLarge)           => row(Code::ResourceExhausted,  StatusCode::PAYLOAD_TOO_LARGE,      "too-large",              "Too large"),
-            Cause::Kind(Unavailable)        => row(Code::Unavailable,        StatusCode::SERVICE_UNAVAILABLE,    "unavailable",            "A part that is needed cannot be reached"),
-            Cause::Kind(DeadlineExceeded)   => row(Code::DeadlineExceeded,   StatusCode::GATEWAY_TIMEOUT,        "deadline-exceeded",      "The deadline is over"),
-            Cause::Kind(Internal)           => row(Code::Internal,           StatusCode::INTERNAL_SERVER_ERROR,  "internal",               "A defect of the server"),
-            Cause::UnknownPath              => row(Code::Unimplemented,      StatusCode::NOT_FOUND,              "not-found",              "There is no such thing"),
-            Cause::MethodNotAllowed         => row(Code::Unimplemented,      StatusCode::METHOD_NOT_ALLOWED,     "method-not-allowed",     "This path does not take this method"),
-            Cause::NotAcceptable            => row(Code::InvalidArgument,    StatusCode::NOT_ACCEPTABLE,         "not-acceptable",         "No format that is accepted can be given"),
-            Cause::BodyTimeout              => row(Code::DeadlineExceeded,   StatusCode::REQUEST_TIMEOUT,        "request-timeout",        "The request came too slowly"),
-            Cause::UriTooLong               => row(Code::ResourceExhausted,  StatusCode::URI_TOO_LONG,           "uri-too-long",           "The address is too long"),
-            Cause::UnsupportedMediaType     => row(Code::InvalidArgument,    StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is in a format that this path does not take"),
-            Cause::HeadersTooLarge          => row(Code::ResourceExhausted,  StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers are too large"),
+            ErrorCode::Kind(Unauthenticated)    => row(Code::Unauthenticated,    StatusCode::UNAUTHORIZED,           "unauthenticated",        "The key is missing or not valid"),
+            ErrorCode::Kind(PermissionDenied)   => row(Code::PermissionDenied,   StatusCode::FORBIDDEN,              "permission-denied",      "The key does not allow this"),
+            ErrorCode::Kind(NotFound)           => row(Code::NotFound,           StatusCode::NOT_FOUND,              "not-found",              "There is no such thing"),
+            ErrorCode::Kind(InvalidArgument)    => row(Code::InvalidArgument,    StatusCode::BAD_REQUEST,            "invalid-argument",       "The request breaks a rule"),
+            ErrorCode::Kind(AlreadyExists)      => row(Code::AlreadyExists,      StatusCode::CONFLICT,               "already-exists",         "It contradicts what is registered"),
+            ErrorCode::Kind(FailedPrecondition) => row(Code::FailedPrecondition, StatusCode::BAD_REQUEST,            "failed-precondition",    "Not in the present state"),
+            ErrorCode::Kind(Aborted)            => row(Code::Aborted,            StatusCode::CONFLICT,               "aborted",                "It conflicts with another request"),
+            ErrorCode::Kind(RateLimited)        => row(Code::ResourceExhausted,  StatusCode::TOO_MANY_REQUESTS,      "rate-limited",           "Too many requests"),
+            ErrorCode::Kind(TooLarge)           => row(Code::ResourceExhausted,  StatusCode::PAYLOAD_TOO_LARGE,      "too-large",              "Too large"),
+            ErrorCode::Kind(Unavailable)        => row(Code::Unavailable,        StatusCode::SERVICE_UNAVAILABLE,    "unavailable",            "A part that is needed cannot be reached"),
+            ErrorCode::Kind(DeadlineExceeded)   => row(Code::DeadlineExceeded,   StatusCode::GATEWAY_TIMEOUT,        "deadline-exceeded",      "The deadline is over"),
+            ErrorCode::Kind(Internal)           => row(Code::Internal,           StatusCode::INTERNAL_SERVER_ERROR,  "internal",               "A defect of the server"),
+            ErrorCode::UnknownPath              => row(Code::Unimplemented,      StatusCode::NOT_FOUND,              "not-found",              "There is no such thing"),
+            ErrorCode::MethodNotAllowed         => row(Code::Unimplemented,      StatusCode::METHOD_NOT_ALLOWED,     "method-not-allowed",     "This path does not take this method"),
+            ErrorCode::NotAcceptable            => row(Code::InvalidArgument,    StatusCode::NOT_ACCEPTABLE,         "not-acceptable",         "No format that is accepted can be given"),
+            ErrorCode::BodyTimeout              => row(Code::DeadlineExceeded,   StatusCode::REQUEST_TIMEOUT,        "request-timeout",        "The request came too slowly"),
+            ErrorCode::UriTooLong               => row(Code::ResourceExhausted,  StatusCode::URI_TOO_LONG,           "uri-too-long",           "The URL is too long"),
+            ErrorCode::UnsupportedMediaType     => row(Code::InvalidArgument,    StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "The body is in a format that this path does not take"),
+            ErrorCode::HeadersTooLarge          => row(Code::ResourceExhausted,  StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-large", "The headers are too large"),
         };
         row
     }
@@ -119,22 +119,22 @@ pub(super) struct Problem<'a> {
     request_id: &'a str,
 }
 
-/// A refused call on its way out. REST handlers return it; the gate writes it, because only the gate knows the request id.
+/// A refused call on its way out. REST handlers return it; the request layer writes it, because only the request layer knows the request id.
 #[derive(Clone, Debug)]
-pub struct Refusal {
-    pub cause: Cause,
+pub struct ApiError {
+    pub cause: ErrorCode,
     pub error: Error,
 }
 
-impl Refusal {
+impl ApiError {
     /// A reason of HTTP alone.
-    pub fn http(cause: Cause, message: impl Into<String>) -> Self {
+    pub fn http(cause: ErrorCode, message: impl Into<String>) -> Self {
         Self { cause, error: Error::new(Kind::InvalidArgument, message) }
     }
 
     /// The body of a problem, as RFC 9457 has it.
     pub fn problem(&self, request_id: &str) -> Vec<u8> {
-        let row = self.cause.row();
+        let row = self.cause.mapping();
         let problem = Problem {
             r#type: format!("urn:larder:problem:{}", row.slug),
             title: row.title,
@@ -149,13 +149,13 @@ impl Refusal {
     /// The answer to a REST call.
     pub fn into_rest(self, request_id: &str) -> Response<Body> {
         let mut response = Response::new(Body::from(self.problem(request_id)));
-        *response.status_mut() = self.cause.row().http;
+        *response.status_mut() = self.cause.mapping().http;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(after) = self.error.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
-        if self.cause == Cause::Kind(Kind::Unauthenticated) {
+        if self.cause == ErrorCode::Kind(Kind::Unauthenticated) {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -163,7 +163,7 @@ impl Refusal {
 
     /// The answer to a gRPC call.
     pub fn into_status(self) -> Status {
-        let row = self.cause.row();
+        let row = self.cause.mapping();
         let mut details = ErrorDetails::new();
         details.set_error_info(row.slug.to_uppercase().replace('-', "_"), DOMAIN, HashMap::new());
         if let Some(field) = &self.error.field {
@@ -176,22 +176,22 @@ impl Refusal {
     }
 }
 
-impl From<Error> for Refusal {
+impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
-        Self { cause: Cause::Kind(error.kind), error }
+        Self { cause: ErrorCode::Kind(error.kind), error }
     }
 }
 
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        Refusal::from(error).into_status()
+        ApiError::from(error).into_status()
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response<Body> {
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = self.cause.row().http;
+        *response.status_mut() = self.cause.mapping().http;
         response.extensions_mut().insert(self);
         response
     }
@@ -215,17 +215,17 @@ mod tests {
     fn a_refusal_reads_the_same_in_both_transports() {
         let mut error = Error::invalid("features[1]", "there is no feature \"x\"");
         error.retry_after = Some(Duration::from_secs(2));
-        let refusal = Refusal::from(error);
+        let error = ApiError::from(error);
 
-        let problem: serde_json::Value = serde_json::from_slice(&refusal.problem("r-1")).unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&error.problem("r-1")).unwrap();
         let expected = serde_json::json!({
             "type": "urn:larder:problem:invalid-argument", "title": "The request breaks a rule", "status": 400,
             "detail": "there is no feature \"x\"", "field": "features[1]", "request_id": "r-1",
         });
         assert_eq!(problem, expected);
-        assert_eq!(refusal.clone().into_rest("r-1").headers()["retry-after"], "2");
+        assert_eq!(error.clone().into_rest("r-1").headers()["retry-after"], "2");
 
-        let status = refusal.into_status();
+        let status = error.into_status();
         assert_eq!(status.code(), Code::InvalidArgument);
         assert_eq!(status.message(), "features[1]: there is no feature \"x\"");
         let details = status.get_error_details();

@@ -56,7 +56,7 @@ pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     (code, axum::Json(Readiness { parts, status })).into_response()
 }
 
-/// Who may see them was judged by the gate.
+/// Who may see them was judged by the layer.
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.scrape()).into_response()
 }

@@ -1,7 +1,7 @@
-//! The transports: gRPC and REST from one router on one port, three lines a verb, the same verbs in the same order.
+//! The transports: gRPC and REST from one router on one port, one table of RPCs and routes.
 //!
 //! ```text
-//!   connection ── gate ───────────────── router ─┬─ grpc   FeatureService, AdminService, health, reflection
+//!   connection ── request layer ──────── router ─┬─ grpc   FeatureService, AdminService, health, reflection
 //!   (server.rs)   request id, key,               ├─ rest   /api/v1
 //!                 deadline, panics, errors,      └─ health /health /ready /metrics
 //!                 metrics, log
@@ -17,11 +17,11 @@ mod control;
 mod credentials;
 mod deadline;
 pub mod error;
-mod gate;
 mod grpc;
 mod health;
 mod openapi;
 mod record;
+mod request_layer;
 mod rest;
 mod routes;
 mod server;
@@ -29,7 +29,7 @@ mod settings;
 mod training;
 
 pub use call::{Call, RequestId};
-pub use server::{Server, Surface};
+pub use server::{ListenerKind, Server};
 pub use settings::HttpSettings;
 
 use crate::{serving::Service, telemetry::Metrics};

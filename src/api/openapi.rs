@@ -1,7 +1,7 @@
 //! `GET /api/v1/openapi.json`: OpenAPI 3.1, made from the table of routes and the schemas of their shapes.
 
 use super::{
-    error::{Cause, Problem},
+    error::{ErrorCode, Problem},
     routes::{JSON, METRICS, Route, RouteShape, SchemaOf, routes},
 };
 use crate::access::Scope;
@@ -87,8 +87,10 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let answer = |description: &str, gives: &[(&str, SchemaOf)], schemas: &mut Schemas| json!({"description": description, "content": content(gives, &mut schemas.given)});
     responses.insert("200".to_owned(), answer("The answer.", gives, schemas));
     for cause in causes(route) {
-        responses
-            .insert(cause.row().http.as_str().to_owned(), json!({"$ref": "#/components/responses/Problem"}));
+        responses.insert(
+            cause.mapping().http.as_str().to_owned(),
+            json!({"$ref": "#/components/responses/Problem"}),
+        );
     }
     if let Some(schema) = gives_unready {
         responses.insert("503".to_owned(), answer("A part cannot work.", &[(JSON, *schema)], schemas));
@@ -122,23 +124,27 @@ fn content(shapes: &[(&str, SchemaOf)], generator: &mut SchemaGenerator) -> Valu
 }
 
 /// Why a call of this route may be refused.
-fn causes(route: &Route) -> Vec<Cause> {
+fn causes(route: &Route) -> Vec<ErrorCode> {
     use crate::error::Kind::*;
-    let mut causes =
-        vec![Cause::UriTooLong, Cause::HeadersTooLarge, Cause::Kind(Internal), Cause::Kind(DeadlineExceeded)];
+    let mut causes = vec![
+        ErrorCode::UriTooLong,
+        ErrorCode::HeadersTooLarge,
+        ErrorCode::Kind(Internal),
+        ErrorCode::Kind(DeadlineExceeded),
+    ];
     if route.rpc.is_some() {
         let kinds = [InvalidArgument, Unauthenticated, PermissionDenied, NotFound, RateLimited, Unavailable];
-        causes.extend(kinds.map(Cause::Kind));
+        causes.extend(kinds.map(ErrorCode::Kind));
     }
     if !route.shape.takes.is_empty() {
-        causes.extend([AlreadyExists, Aborted, TooLarge].map(Cause::Kind));
-        causes.extend([Cause::BodyTimeout, Cause::UnsupportedMediaType]);
+        causes.extend([AlreadyExists, Aborted, TooLarge].map(ErrorCode::Kind));
+        causes.extend([ErrorCode::BodyTimeout, ErrorCode::UnsupportedMediaType]);
     }
     if route.shape.gives.len() > 1 {
-        causes.push(Cause::NotAcceptable);
+        causes.push(ErrorCode::NotAcceptable);
     }
     if route.path == METRICS {
-        causes.extend([Unauthenticated, PermissionDenied].map(Cause::Kind));
+        causes.extend([Unauthenticated, PermissionDenied].map(ErrorCode::Kind));
     }
     causes
 }

@@ -3,9 +3,9 @@
 use super::{
     Shared,
     call::{Call, RequestId},
-    connection::Watch,
+    connection::ConnectionState,
     deadline,
-    error::{Refusal, code_name},
+    error::{ApiError, code_name},
     routes::{Rpc, Transport},
 };
 use axum::body::{Body, Bytes, HttpBody};
@@ -21,9 +21,9 @@ use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status};
 
 /// A request under way. Whatever ends it drops its record, and so it is counted exactly once.
-pub(super) struct Record {
+pub(super) struct RequestRecord {
     pub shared: Arc<Shared>,
-    pub watch: Arc<Watch>,
+    pub state: Arc<ConnectionState>,
     pub transport: Transport,
     pub request_id: RequestId,
     pub started: Instant,
@@ -34,11 +34,11 @@ pub(super) struct Record {
     pub code: Code,
 }
 
-impl Drop for Record {
+impl Drop for RequestRecord {
     fn drop(&mut self) {
         let now = Instant::now();
         let took = now.duration_since(self.started);
-        self.watch.end_request(now);
+        self.state.end_request(now);
         let rpc = self.call.as_ref().map_or(self.rpc, |call| call.notes.rpc());
         let metrics = &self.shared.metrics;
         metrics.answered(self.transport as usize, usize::from(rpc.number()), self.code as usize, took);
@@ -84,20 +84,20 @@ impl Drop for Record {
 /// The body of a stream's answer: ended at the deadline and by panics with an error, recorded when it ends.
 pub(super) struct StreamBody {
     inner: Option<Body>,
-    record: Record,
+    record: RequestRecord,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl StreamBody {
-    pub fn new(inner: Body, record: Record, deadline: Option<Instant>) -> Self {
+    pub fn new(inner: Body, record: RequestRecord, deadline: Option<Instant>) -> Self {
         let deadline = deadline.map(|at| Box::pin(sleep_until(at.into())));
         Self { inner: Some(inner), record, deadline }
     }
 
     /// Ends the stream early. Dropping the inner body ends the work behind it.
-    fn refuse(&mut self, refusal: Refusal) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn refuse(&mut self, error: ApiError) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         self.inner = None;
-        let status = refusal.into_status();
+        let status = error.into_status();
         self.record.code = status.code();
         Poll::Ready(Some(match self.record.transport {
             Transport::Grpc => trailers(&status),
@@ -128,7 +128,7 @@ impl HttpBody for StreamBody {
         }
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(context)));
         match polled {
-            Err(panic) => this.refuse(super::gate::panicked(&*panic, &this.record.request_id)),
+            Err(panic) => this.refuse(super::request_layer::panicked(&*panic, &this.record.request_id)),
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(frame)) => {
                 // A body that knows its end is not asked again after its last frame.

@@ -1,30 +1,15 @@
-//! REST under `/api/v1`: a handler for each route of the table.
+//! REST of the data plane, whose bodies are read and written by hand; `control` has the handlers of the control plane.
 
 use super::{
     Call, Shared,
-    body::{AnyBody, JsonBody, PathPart, PiecesBody, unsupported},
-    error::{Cause, Refusal},
+    body::{AnyBody, JsonBody, PiecesBody, unsupported},
+    error::{ApiError, ErrorCode},
     routes::{ARROW, JSON},
     training,
 };
 use crate::{
     error::Error,
-    wire::{
-        control::{
-            self, BackfillList, DeadLetterList, DeadLettersQuery, EntityInvalidationQuery, Explanation,
-            Feature, FeatureList, FeatureSet, FeatureSetContent, FeatureSetList, FeatureSetsQuery,
-            FeatureStatistics, FeaturesQuery, History, HistoryQuery, Invalidated, Invalidation,
-            LateEventList, LateEventsQuery, Question, Registered, Registration, StatisticsQuery,
-            StatusChange, StreamList,
-        },
-        events, online,
-        proto::{
-            GetFeatureRequest, GetFeatureSetRequest, ListBackfillsRequest, ListStreamsRequest,
-            PutFeatureSetRequest, SetFeatureStatusRequest,
-        },
-        query::{self, Query},
-        write,
-    },
+    wire::{events, online, write},
 };
 use axum::{
     Router,
@@ -33,12 +18,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, Uri, header},
     response::Response,
 };
-use serde::Serialize;
 use std::sync::Arc;
 
-/// What a handler returns; the gate writes refusals down.
-type Answer = Result<Response, Refusal>;
-type Api = State<Arc<Shared>>;
+/// What a handler returns; the request layer writes errors down.
+pub(super) type Answer = Result<Response, ApiError>;
+pub(super) type Api = State<Arc<Shared>>;
 
 /// Makes problems of what a router has no answer for.
 pub(super) fn with_fallbacks(router: Router) -> Router {
@@ -71,53 +55,6 @@ pub(super) async fn get_historical_features(
     body: AnyBody,
 ) -> Answer {
     training::rest::answer(&call, &shared, &headers, query.as_deref(), body).await
-}
-
-pub(super) async fn register_features(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
-    let request = control::read::<Registration>(&body)?.into_proto()?;
-    Ok(shape(Registered::from(shared.register_features(&call, request).await?)))
-}
-
-pub(super) async fn set_feature_status(
-    call: Call,
-    State(shared): Api,
-    PathPart(feature): PathPart,
-    JsonBody(body): JsonBody,
-) -> Answer {
-    let status = control::read::<StatusChange>(&body)?.status()?.into();
-    let answer = shared.set_feature_status(&call, SetFeatureStatusRequest { feature, status }).await?;
-    Ok(shape(answer.feature.map(Feature::from)))
-}
-
-pub(super) async fn get_feature(call: Call, State(shared): Api, PathPart(feature): PathPart) -> Answer {
-    let answer = shared.get_feature(&call, GetFeatureRequest { feature }).await?;
-    Ok(shape(answer.feature.map(Feature::from)))
-}
-
-pub(super) async fn list_features(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let request = query::read::<FeaturesQuery>(query.as_deref())?;
-    Ok(shape(FeatureList::from(shared.list_features(&call, request.into()).await?)))
-}
-
-pub(super) async fn put_feature_set(
-    call: Call,
-    State(shared): Api,
-    PathPart(name): PathPart,
-    JsonBody(body): JsonBody,
-) -> Answer {
-    let FeatureSetContent { features } = control::read(&body)?;
-    let answer = shared.put_feature_set(&call, PutFeatureSetRequest { name, features }).await?;
-    Ok(shape(answer.feature_set.map(FeatureSet::from)))
-}
-
-pub(super) async fn get_feature_set(call: Call, State(shared): Api, PathPart(name): PathPart) -> Answer {
-    let answer = shared.get_feature_set(&call, GetFeatureSetRequest { name }).await?;
-    Ok(shape(answer.feature_set.map(FeatureSet::from)))
-}
-
-pub(super) async fn list_feature_sets(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let request = query::read::<FeatureSetsQuery>(query.as_deref())?;
-    Ok(shape(FeatureSetList::from(shared.list_feature_sets(&call, request.into()).await?)))
 }
 
 pub(super) async fn write_features(
@@ -156,79 +93,16 @@ pub(super) async fn publish_events(
     Ok(json(events::publish_outcome(&outcome, rejected)))
 }
 
-pub(super) async fn get_feature_history(
-    call: Call,
-    State(shared): Api,
-    PathPart(name): PathPart,
-    RawQuery(query): RawQuery,
-) -> Answer {
-    let (request, int64) = HistoryQuery::request(name, query.as_deref())?;
-    Ok(shape(History::of(shared.get_feature_history(&call, request).await?, int64)))
+async fn unknown_path(uri: Uri) -> ApiError {
+    ApiError::http(
+        ErrorCode::UnknownPath,
+        format!("there is no path {}; the API is under /api/v1", uri.path()),
+    )
 }
 
-pub(super) async fn get_feature_statistics(
-    call: Call,
-    State(shared): Api,
-    PathPart(name): PathPart,
-    RawQuery(query): RawQuery,
-) -> Answer {
-    let request = query::read::<StatisticsQuery>(query.as_deref())?.of(name);
-    Ok(shape(FeatureStatistics::from(shared.get_feature_statistics(&call, request).await?)))
-}
-
-pub(super) async fn explain_feature(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
-    let question: Question = control::read(&body)?;
-    let int64 = question.int64;
-    Ok(shape(Explanation::of(shared.explain_feature(&call, question.into()).await?, int64)))
-}
-
-/// No reserved word: a feature may be called so.
-pub(super) async fn get_feature_called_explain(call: Call, shared: Api) -> Answer {
-    get_feature(call, shared, PathPart("explain".into())).await
-}
-
-pub(super) async fn invalidate_entity(
-    call: Call,
-    State(shared): Api,
-    PathPart(entity_id): PathPart,
-    RawQuery(query): RawQuery,
-) -> Answer {
-    let request = query::read::<EntityInvalidationQuery>(query.as_deref())?.of(entity_id);
-    Ok(shape(Invalidated::from(shared.invalidate_cache(&call, request).await?)))
-}
-
-pub(super) async fn invalidate_cache(call: Call, State(shared): Api, JsonBody(body): JsonBody) -> Answer {
-    let request: Invalidation = control::read(&body)?;
-    Ok(shape(Invalidated::from(shared.invalidate_cache(&call, request.into()).await?)))
-}
-
-pub(super) async fn list_streams(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    Query::parse(query.as_deref())?.finish()?;
-    Ok(shape(StreamList::from(shared.list_streams(&call, ListStreamsRequest {}).await?)))
-}
-
-pub(super) async fn list_backfills(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    Query::parse(query.as_deref())?.finish()?;
-    Ok(shape(BackfillList::from(shared.list_backfills(&call, ListBackfillsRequest {}).await?)))
-}
-
-pub(super) async fn list_late_events(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let request = query::read::<LateEventsQuery>(query.as_deref())?;
-    Ok(shape(LateEventList::from(shared.list_late_events(&call, request.into()).await?)))
-}
-
-pub(super) async fn list_dead_letters(call: Call, State(shared): Api, RawQuery(query): RawQuery) -> Answer {
-    let request = query::read::<DeadLettersQuery>(query.as_deref())?;
-    Ok(shape(DeadLetterList::from(shared.list_dead_letters(&call, request.into()).await?)))
-}
-
-async fn unknown_path(uri: Uri) -> Refusal {
-    Refusal::http(Cause::UnknownPath, format!("there is no path {}; the API is under /api/v1", uri.path()))
-}
-
-async fn wrong_method(method: Method, uri: Uri) -> Refusal {
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not take {method}; the Allow header says what it takes", uri.path());
-    Refusal::http(Cause::MethodNotAllowed, message)
+    ApiError::http(ErrorCode::MethodNotAllowed, message)
 }
 
 /// The caller's own name for a write, so that a repeat does nothing.
@@ -237,13 +111,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Error> {
     key.map_err(|_| Error::invalid("idempotency_key", "the header Idempotency-Key holds visible ASCII"))
 }
 
-/// An answer of the control plane.
-fn shape(shape: impl Serialize) -> Response {
-    json(control::to_json(&shape))
-}
-
 /// An answer in JSON.
-fn json(body: impl Into<Body>) -> Response {
+pub(super) fn json(body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
     response

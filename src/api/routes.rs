@@ -3,7 +3,7 @@
 //! The router, the labels of metrics, what the log samples, which calls may stream and the OpenAPI document all come from
 //! here. A test holds the RPCs to the contract.
 
-use super::{Shared, error::CODES, health, openapi, rest::*};
+use super::{Shared, control::*, error::CODES, health, openapi, rest::*};
 use crate::{
     access::Scope,
     telemetry::Labels,

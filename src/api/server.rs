@@ -2,9 +2,10 @@
 
 use super::{
     HttpSettings, Shared,
-    connection::{Watch, WatchedStream},
-    gate::Gate,
-    grpc, rest, routes,
+    connection::{ConnectionState, ObservedStream},
+    grpc,
+    request_layer::RequestLayer,
+    rest, routes,
 };
 use crate::error::{Error, Result};
 use hyper::service::service_fn;
@@ -34,7 +35,7 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// What a server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Surface {
+pub enum ListenerKind {
     /// gRPC and REST.
     Api,
     /// Metrics and health, to everybody.
@@ -44,20 +45,20 @@ pub enum Surface {
 /// A listening server. Nothing is accepted until [`Server::run`].
 pub struct Server {
     shared: Arc<Shared>,
-    surface: Surface,
+    kind: ListenerKind,
     listener: TcpListener,
     address: SocketAddr,
 }
 
 impl Server {
     /// Binds `address`; port 0 picks a free one.
-    pub async fn bind(shared: Arc<Shared>, surface: Surface, address: SocketAddr) -> Result<Self> {
+    pub async fn bind(shared: Arc<Shared>, kind: ListenerKind, address: SocketAddr) -> Result<Self> {
         let failed = |error| {
             Error::unavailable(format!("cannot listen on {address}: {error}; choose another with --listen"))
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { shared, surface, listener, address })
+        Ok(Self { shared, kind, listener, address })
     }
 
     /// Where it listens.
@@ -67,18 +68,24 @@ impl Server {
 
     /// Serves until `stop`, then lets what is under way end within the drain timeout.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { shared, surface, listener, .. } = self;
-        let (health, router) = match surface {
-            Surface::Api => {
+        let Self { shared, kind, listener, .. } = self;
+        let (health, router) = match kind {
+            ListenerKind::Api => {
                 let (health, grpc) = grpc::routes(&shared).await;
                 let router = grpc.into_axum_router().reset_fallback().merge(routes::router(&shared, false));
                 (Some(health), router)
             }
-            Surface::Metrics => (None, routes::router(&shared, true)),
+            ListenerKind::Metrics => (None, routes::router(&shared, true)),
         };
         let router = rest::with_fallbacks(router);
-        let gate = Gate { shared: shared.clone(), router, surface, watch: Watch::new(), loopback: false };
-        let connections = accept(&listener, &gate, &stop).await;
+        let layer = RequestLayer {
+            shared: shared.clone(),
+            router,
+            kind,
+            state: ConnectionState::new(),
+            loopback: false,
+        };
+        let connections = accept(&listener, &layer, &stop).await;
         drop(listener);
         shared.draining.store(true, Ordering::Relaxed);
         if let Some(health) = health {
@@ -103,8 +110,8 @@ struct Connections {
 }
 
 /// Takes connections until `stop`.
-async fn accept(listener: &TcpListener, gate: &Gate, stop: &CancellationToken) -> Connections {
-    let settings = &gate.shared.settings;
+async fn accept(listener: &TcpListener, layer: &RequestLayer, stop: &CancellationToken) -> Connections {
+    let settings = &layer.shared.settings;
     let slots = Arc::new(Semaphore::new(settings.connections_max));
     let builder = Arc::new(builder(settings));
     let connections = Connections { all: TaskTracker::new(), cut: CancellationToken::new() };
@@ -120,17 +127,17 @@ async fn accept(listener: &TcpListener, gate: &Gate, stop: &CancellationToken) -
         match accepted {
             Ok((stream, peer)) => {
                 let Ok(slot) = slots.clone().try_acquire_owned() else {
-                    gate.shared.metrics.connection_refused();
+                    layer.shared.metrics.connection_refused();
                     continue;
                 };
                 let loopback = peer.ip().to_canonical().is_loopback();
-                let gate = Gate { watch: Watch::new(), loopback, ..gate.clone() };
+                let layer = RequestLayer { state: ConnectionState::new(), loopback, ..layer.clone() };
                 let (builder, stop, cut) = (builder.clone(), stop.clone(), connections.cut.clone());
                 connections.all.spawn(async move {
-                    let _counted = (slot, gate.shared.metrics.connection());
+                    let _counted = (slot, layer.shared.metrics.connection());
                     tokio::select! {
                         () = cut.cancelled() => {}
-                        () = serve(stream, builder, gate, stop) => {}
+                        () = serve(stream, builder, layer, stop) => {}
                     }
                 });
             }
@@ -145,14 +152,19 @@ async fn accept(listener: &TcpListener, gate: &Gate, stop: &CancellationToken) -
 }
 
 /// One connection, until it ends by itself or is drained.
-async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Gate, stop: CancellationToken) {
+async fn serve(
+    stream: TcpStream,
+    builder: Arc<Builder<TokioExecutor>>,
+    layer: RequestLayer,
+    stop: CancellationToken,
+) {
     // Answers are small and whole: waiting to fill a packet only adds latency.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
-    let (watch, settings) = (gate.watch.clone(), gate.shared.settings.clone());
-    let service = service_fn(move |request| gate.clone().answer(request));
-    let stream = TokioIo::new(WatchedStream::new(stream, watch.clone()));
+    let (state, settings) = (layer.state.clone(), layer.shared.settings.clone());
+    let service = service_fn(move |request| layer.clone().answer(request));
+    let stream = TokioIo::new(ObservedStream::new(stream, state.clone()));
     let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     let mut round = tokio::time::interval(settings.header_timeout.min(ROUND * 4) / 4);
     let mut draining = false;
@@ -164,11 +176,11 @@ async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Ga
                 }
                 return;
             }
-            () = drained(&stop, &watch), if !draining => {
+            () = drained(&stop, &state), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
-            _ = round.tick() => if let Some(why) = watch.overdue(&settings) {
+            _ = round.tick() => if let Some(why) = state.overdue(&settings) {
                 tracing::debug!(why, "a connection was closed");
                 return;
             },
@@ -177,9 +189,9 @@ async fn serve(stream: TcpStream, builder: Arc<Builder<TokioExecutor>>, gate: Ga
 }
 
 /// Until a connection may be told to end: a request that its client has sent by now is still taken.
-async fn drained(stop: &CancellationToken, watch: &Watch) {
+async fn drained(stop: &CancellationToken, state: &ConnectionState) {
     stop.cancelled().await;
-    while watch.expects_request() {
+    while state.expects_request() {
         tokio::time::sleep(DRAIN_STEP).await;
     }
 }
@@ -189,9 +201,9 @@ fn builder(settings: &HttpSettings) -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // The connection's watch knows better: it tells a slow head from an idle connection.
+        // The state of the connection knows better: it tells a slow head from an idle connection.
         .header_read_timeout(None)
-        // The gate refuses smaller heads with a problem; what is over this bound hyper refuses without one.
+        // The request layer refuses smaller heads with a problem; what is over this bound hyper refuses without one.
         .max_buf_size((settings.header_bytes_max + settings.uri_bytes_max) * 4)
         .max_headers(256);
     builder

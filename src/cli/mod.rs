@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            output::complain(&error, json);
+            output::print_error(&error, json);
             ExitCode::FAILURE
         }
     }

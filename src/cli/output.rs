@@ -70,7 +70,7 @@ fn warn(text: impl Display) {
 }
 
 /// Tells why the command failed.
-pub(super) fn complain(error: &Error, json: bool) {
+pub(super) fn print_error(error: &Error, json: bool) {
     if !json {
         return warn(format_args!("error: {error}"));
     }

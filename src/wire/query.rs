@@ -8,7 +8,7 @@ use serde::{
 };
 use std::vec;
 
-/// The parameters of a request's address, in the order sent.
+/// The parameters of a URL, in the order sent.
 #[derive(Debug, Default)]
 pub struct Query(Vec<(String, String)>);
 
@@ -20,7 +20,7 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decode(name)?, decode(value).map_err(|error| error.at(name))?);
             if query.0.iter().any(|(known, _)| *known == name) {
-                return Err(Error::invalid(name, "this parameter stands twice"));
+                return Err(Error::invalid(name, "this parameter is given twice"));
             }
             query.0.push((name, value));
         }
@@ -135,7 +135,7 @@ impl<'de> Deserializer<'de> for Text<'_> {
 }
 
 fn decode(text: &str) -> Result<String> {
-    let refused = || Error::refused("the address holds text that is not percent-encoded UTF-8 without NUL");
+    let refused = || Error::refused("the URL holds text that is not percent-encoded UTF-8 without NUL");
     let escape = |at: usize| text.as_bytes().get(at + 1..at + 3);
     let is_sound = |at: usize| escape(at).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
     if !memchr::memchr_iter(b'%', text.as_bytes()).all(is_sound) {

@@ -8,7 +8,7 @@ use crate::{
     api::{
         Call, Shared,
         body::{AnyBody, ByteStream},
-        error::{Cause, Refusal},
+        error::{ApiError, ErrorCode},
         routes::{ARROW, JSON, NDJSON, PARQUET},
     },
     error::{Error, Result},
@@ -46,7 +46,7 @@ pub(in crate::api) async fn answer(
     headers: &HeaderMap,
     query: Option<&str>,
     body: AnyBody,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let format = accepted(headers, &body)?;
     let (request, form, spine) = read_request(shared, query, body).await?;
     let set = TrainingSet::open(&shared.service, &call.caller, request.options.clone()).await?;
@@ -65,7 +65,7 @@ async fn read_request(
     shared: &Shared,
     query: Option<&str>,
     body: AnyBody,
-) -> Result<(BatchRequest, SpineForm, ByteStream), Refusal> {
+) -> Result<(BatchRequest, SpineForm, ByteStream), ApiError> {
     let mut query = Query::parse(query)?;
     let read = match body {
         AnyBody::Json(bytes) => {
@@ -119,7 +119,7 @@ fn pump(
 }
 
 /// The form that the caller accepts; without a wish it is that of the spine.
-fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, Refusal> {
+fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, ApiError> {
     let own = match body {
         AnyBody::Json(_) => BatchFormat::Json,
         AnyBody::Lines(_) => BatchFormat::Lines,
@@ -146,7 +146,7 @@ fn accepted(headers: &HeaderMap, body: &AnyBody) -> Result<BatchFormat, Refusal>
     };
     wishes.find_map(format).ok_or_else(|| {
         let message = format!("a training set comes as application/json, {NDJSON}, {ARROW} or {PARQUET}");
-        Refusal::http(Cause::NotAcceptable, message)
+        ApiError::http(ErrorCode::NotAcceptable, message)
     })
 }
 
@@ -194,7 +194,7 @@ fn frames(
             stream::iter([Ok(Frame::trailers(trailers))]).boxed()
         }
         Err(error) if format == BatchFormat::Lines => {
-            let mut line = Refusal::from(error.clone()).problem(call.request_id.as_str());
+            let mut line = ApiError::from(error.clone()).problem(call.request_id.as_str());
             line.push(b'\n');
             let cut = async move {
                 tokio::time::sleep(LAST_LINE_TIME).await;

@@ -1,13 +1,13 @@
 //! The one layer that every request of both transports passes: it names the request, checks who asks, keeps the
-//! deadline, catches panics, and writes refusals down.
+//! deadline, catches panics, and writes errors down.
 
 use super::{
-    Shared, Surface,
+    ListenerKind, Shared,
     call::{Call, CallParts, Notes, REQUEST_ID, RequestId},
-    connection::{Watch, WatchedBody},
+    connection::{ConnectionState, ObservedBody},
     deadline,
-    error::{Cause, Refusal},
-    record::{Record, StreamBody},
+    error::{ApiError, ErrorCode},
+    record::{RequestRecord, StreamBody},
     routes::{ARROW, JSON, METRICS, PARQUET, Rpc, Transport, is_guarded, may_stream},
 };
 use crate::{access::Scope, error::Error};
@@ -28,11 +28,11 @@ const FORWARDED: [&str; 2] = ["forwarded", "x-forwarded-for"];
 
 /// Stands before the router, one for each connection.
 #[derive(Clone)]
-pub(super) struct Gate {
+pub(super) struct RequestLayer {
     pub shared: Arc<Shared>,
     pub router: Router,
-    pub surface: Surface,
-    pub watch: Arc<Watch>,
+    pub kind: ListenerKind,
+    pub state: Arc<ConnectionState>,
     /// Whether the connection comes from this machine.
     pub loopback: bool,
 }
@@ -45,14 +45,14 @@ struct Admission {
     deadline: Option<Instant>,
 }
 
-impl Gate {
+impl RequestLayer {
     /// Answers one request, whatever happens.
     pub async fn answer(mut self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let version = request.version();
-        let mut request = request.map(|body| WatchedBody::new(body, version, &self.watch));
+        let mut request = request.map(|body| ObservedBody::new(body, version, &self.state));
         let mut record = self.record(&request);
         let mut response = match self.admit(&request, &record) {
-            Err(refusal) => record.refused(refusal),
+            Err(error) => record.refused(error),
             Ok(Admission { call, stream, deadline }) => {
                 record.call.clone_from(&call);
                 if let Some(call) = call {
@@ -78,24 +78,24 @@ impl Gate {
             }
         };
         response.headers_mut().insert(REQUEST_ID, record.request_id.header());
-        if self.watch.has_body_left() {
+        if self.state.has_body_left() {
             // Else a client sends its next request into a connection that is about to be closed.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
     }
 
-    fn record(&self, request: &Request<WatchedBody>) -> Record {
+    fn record(&self, request: &Request<ObservedBody>) -> RequestRecord {
         let transport = transport(request.headers());
         let rpc = match transport {
             Transport::Grpc => Rpc::of_grpc(request.uri().path()),
             // The router knows.
             Transport::Rest => Rpc::OTHER,
         };
-        self.watch.begin_request();
-        Record {
+        self.state.begin_request();
+        RequestRecord {
             shared: self.shared.clone(),
-            watch: self.watch.clone(),
+            state: self.state.clone(),
             transport,
             request_id: RequestId::of(request.headers()),
             started: Instant::now(),
@@ -106,10 +106,10 @@ impl Gate {
     }
 
     /// Checks a request's head. Guarded paths get a call.
-    fn admit(&self, request: &Request<WatchedBody>, record: &Record) -> Result<Admission, Refusal> {
+    fn admit(&self, request: &Request<ObservedBody>, record: &RequestRecord) -> Result<Admission, ApiError> {
         let settings = &self.shared.settings;
         let headers = request.headers();
-        if self.watch.is_ambiguous() {
+        if self.state.is_ambiguous() {
             let message = "Content-Length and Transfer-Encoding were both sent; send one";
             return Err(Error::invalid("transfer-encoding", message).into());
         }
@@ -138,26 +138,26 @@ impl Gate {
     /// Metrics are for everybody where they have their own address; elsewhere for this machine and for operators.
     fn admit_to_metrics(&self, headers: &HeaderMap) -> Result<(), Error> {
         let from_here = self.loopback && !FORWARDED.iter().any(|name| headers.contains_key(*name));
-        if self.surface == Surface::Metrics || from_here {
+        if self.kind == ListenerKind::Metrics || from_here {
             return Ok(());
         }
         self.shared.authenticate(headers)?.require(Scope::Operator)
     }
 }
 
-impl Record {
-    fn refused(&mut self, refusal: Refusal) -> Response<Body> {
-        self.code = refusal.cause.row().grpc;
+impl RequestRecord {
+    fn refused(&mut self, error: ApiError) -> Response<Body> {
+        self.code = error.cause.mapping().grpc;
         match self.transport {
-            Transport::Grpc => refusal.into_status().into_http(),
-            Transport::Rest => refusal.into_rest(self.request_id.as_str()),
+            Transport::Grpc => error.into_status().into_http(),
+            Transport::Rest => error.into_rest(self.request_id.as_str()),
         }
     }
 
-    /// Writes down the refusal that a handler may have left in its response.
+    /// Writes down the error that a handler may have left in its response.
     fn answered(&mut self, mut response: Response<Body>) -> Response<Body> {
-        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-            let mut written = self.refused(refusal);
+        if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+            let mut written = self.refused(error);
             if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
                 written.headers_mut().insert(header::ALLOW, allow);
             }
@@ -174,7 +174,11 @@ impl Record {
 }
 
 /// Hands the record to the answer's body: a stream ends when that does.
-fn streamed(response: Response<Body>, mut record: Record, deadline: Option<Instant>) -> Response<Body> {
+fn streamed(
+    response: Response<Body>,
+    mut record: RequestRecord,
+    deadline: Option<Instant>,
+) -> Response<Body> {
     let request_id = record.request_id.header();
     record.code = Code::Cancelled;
     let mut response = response.map(|body| Body::new(StreamBody::new(body, record, deadline)));
@@ -191,7 +195,7 @@ fn transport(headers: &HeaderMap) -> Transport {
 }
 
 /// Whether a request may go on for as long as its caller likes.
-fn is_stream(request: &Request<WatchedBody>, record: &Record) -> bool {
+fn is_stream(request: &Request<ObservedBody>, record: &RequestRecord) -> bool {
     let path = request.uri().path();
     match record.transport {
         Transport::Grpc => record.rpc.row().is_some_and(|row| row.streams) || path.starts_with("/grpc."),
@@ -208,26 +212,26 @@ fn is_stream(request: &Request<WatchedBody>, record: &Record) -> bool {
 }
 
 fn check_sizes(
-    request: &Request<WatchedBody>,
+    request: &Request<ObservedBody>,
     uri_bytes_max: usize,
     header_bytes_max: usize,
-) -> Result<(), Refusal> {
+) -> Result<(), ApiError> {
     let uri_bytes = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
     if uri_bytes > uri_bytes_max {
-        let message = format!("the address has {uri_bytes} bytes; at most {uri_bytes_max} are taken");
-        return Err(Refusal::http(Cause::UriTooLong, message));
+        let message = format!("the URL has {uri_bytes} bytes; at most {uri_bytes_max} are taken");
+        return Err(ApiError::http(ErrorCode::UriTooLong, message));
     }
     let header_bytes: usize =
         request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if header_bytes > header_bytes_max {
         let message = format!("the headers have {header_bytes} bytes; at most {header_bytes_max} are taken");
-        return Err(Refusal::http(Cause::HeadersTooLarge, message));
+        return Err(ApiError::http(ErrorCode::HeadersTooLarge, message));
     }
     Ok(())
 }
 
 /// A panic ends one request and nothing else; the log has its cause.
-pub(super) fn panicked(panic: &(dyn Any + Send), request_id: &RequestId) -> Refusal {
+pub(super) fn panicked(panic: &(dyn Any + Send), request_id: &RequestId) -> ApiError {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     tracing::error!(request_id = request_id.as_str(), panic = text.unwrap_or("?"), "a handler panicked");
     Error::internal("a defect of the server ended this request; its log has the cause under this request id")
