@@ -289,7 +289,11 @@ fn setting(variable: &str) -> Variable {
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
+    // A bare port reads as a number, and deserves the same advice.
+    let text = match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
     text.parse().map_err(|_| {
         D::Error::custom(format!(
             "{text:?} is no IP address with a port; write 127.0.0.1:8000 for this machine alone, 0.0.0.0:8000 for all \

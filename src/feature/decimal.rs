@@ -362,7 +362,7 @@ mod tests {
         ) {
             let sign = if negative { "-" } else { "" };
             let (p, s) = (whole.len() + fraction.len(), fraction.len());
-            let type_ = of((p as u32).max(1) + extra, s as u32);
+            let type_ = of(((p as u32).max(1) + extra).min(38), s as u32);
             let plain = format!("{sign}{whole}{}{fraction}", if s > 0 { "." } else { "" });
             // The same with its point elsewhere, and an exponent that puts it back.
             let digits = format!("{:0>45}{:0<45}", whole, fraction);

@@ -25,7 +25,7 @@ pub trait Progress: Send + Sync + 'static {
 
     /// Makes rows, state, late events, dead letters and the next offset durable and visible in one transaction.
     ///
-    /// [`StoreError::Fenced`] if somebody else has claimed the reader since.
+    /// [`StoreError::Fenced`](super::StoreError) if somebody else has claimed the reader since.
     async fn commit_stream(&self, commit: StreamCommit) -> Result<()>;
 
     /// Readers that have committed something, with what they stand at, by partition.

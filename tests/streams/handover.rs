@@ -99,7 +99,7 @@ impl Progress for LosesAnswers {
         if number % 3 != 2 {
             self.inner.commit_stream(commit).await?;
         }
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             return Ok(());
         }
         self.lost.fetch_add(1, SeqCst);
