@@ -451,4 +451,11 @@ async fn a_stream_answers_each_request_in_order() {
     while let Some(answer) = answers.message().await.unwrap() {
         assert_eq!((answer.accepted, answer.unchanged), (1, 0));
     }
+    // What a broken stream left in doubt may be sent again by a unary call.
+    for via in &mut [Via::Rest(app.rest()), Via::Grpc(app.grpc().await)] {
+        let answer = via.write_with(&[profile("i", 1.0, "GB", 1)], false, "once").await.unwrap();
+        assert_eq!((answer.accepted, answer.unchanged), (1, 0));
+        let refused = via.write_with(&[profile("i", 1.0, "GB", 2)], false, "once").await.unwrap_err();
+        assert_eq!(refused.kind, "aborted");
+    }
 }

@@ -85,11 +85,6 @@ impl RowsBuilder {
         }
     }
 
-    /// Whether one bad row refuses them all.
-    pub fn judge(&self) -> Judge {
-        self.judge
-    }
-
     /// Rows seen so far, bad ones counted.
     pub fn len(&self) -> usize {
         self.count.end

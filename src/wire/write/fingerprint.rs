@@ -6,7 +6,7 @@
 
 use crate::{
     feature::{Timestamp, Value},
-    serving::write::{Judge, RowsBuilder},
+    serving::write::RowsBuilder,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -58,8 +58,10 @@ impl SentRow {
 pub(super) struct Fingerprint(Sha256);
 
 impl Fingerprint {
-    pub fn new(judge: Judge) -> Self {
-        Self(Sha256::new_with_prefix([u8::from(judge == Judge::RowByRow)]))
+    /// `partial` as the request says it. A streamed request has no such field, so it has the fingerprint of a unary one
+    /// without it: what a broken stream left in doubt may be sent again by unary calls.
+    pub fn new(partial: bool) -> Self {
+        Self(Sha256::new_with_prefix([u8::from(partial)]))
     }
 
     /// None = it was no row.

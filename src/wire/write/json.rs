@@ -81,14 +81,17 @@ impl JsonRequest {
         }
         let idempotency = match self.idempotency_key {
             None => None,
-            Some(key) => Some(IdempotencyKey::new(key, fingerprint(text, &rows)?)?),
+            Some(key) => {
+                let partial = self.judge == Judge::RowByRow;
+                Some(IdempotencyKey::new(key, fingerprint(text, partial, &rows)?)?)
+            }
         };
         Ok((rows, idempotency))
     }
 }
 
-fn fingerprint(text: &[u8], rows: &RowsBuilder) -> Result<[u8; 32]> {
-    let mut fingerprint = Fingerprint::new(rows.judge());
+fn fingerprint(text: &[u8], partial: bool, rows: &RowsBuilder) -> Result<[u8; 32]> {
+    let mut fingerprint = Fingerprint::new(partial);
     JsonReader::read(text, |reader| {
         reader.array(|reader, _| {
             let row = reader.raw_to_read_again()?;

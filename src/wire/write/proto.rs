@@ -24,8 +24,9 @@ use prost::Message;
 
 /// Commits the rows of a unary request.
 pub async fn write(InPlace(request): &InPlace, service: &Service, caller: &Caller) -> Result<WriteOutcome> {
-    let judge = if flag(request, 3)? { Judge::RowByRow } else { Judge::AllOrNothing };
-    let (rows, idempotency) = read(request, service, caller, judge)?;
+    let partial = flag(request, 3)?;
+    let judge = if partial { Judge::RowByRow } else { Judge::AllOrNothing };
+    let (rows, idempotency) = read(request, service, caller, judge, partial)?;
     if rows.is_empty() {
         return Err(Error::invalid("rows", "there is nothing to write; send at least one row"));
     }
@@ -41,8 +42,8 @@ pub fn write_stream<E: From<Error>>(
     let commits = requests.map(move |request| {
         let (service, caller) = (service.clone(), caller.clone());
         // Rows are read here, in the order of the requests; only the commits overlap.
-        let read =
-            request.and_then(|InPlace(request)| Ok(read(&request, &service, &caller, Judge::RowByRow)?));
+        let read = request
+            .and_then(|InPlace(request)| Ok(read(&request, &service, &caller, Judge::RowByRow, false)?));
         async move {
             let (rows, idempotency) = read?;
             Ok(service.write(&caller, rows, idempotency).await?)
@@ -51,12 +52,13 @@ pub fn write_stream<E: From<Error>>(
     commits.buffered(IN_FLIGHT_MAX)
 }
 
-/// Reads either request: their first two fields are the same.
+/// Reads either request: their first two fields are the same. `partial` as the request says it.
 fn read(
     request: &[u8],
     service: &Service,
     caller: &Caller,
     judge: Judge,
+    partial: bool,
 ) -> Result<(RowsBuilder, Option<IdempotencyKey>)> {
     let mut rows = service.rows(caller, judge)?;
     let mut key = "";
@@ -74,13 +76,13 @@ fn read(
     })?;
     let idempotency = match key {
         "" => None,
-        key => Some(IdempotencyKey::new(key, fingerprint(request, &rows)?)?),
+        key => Some(IdempotencyKey::new(key, fingerprint(request, partial, &rows)?)?),
     };
     Ok((rows, idempotency))
 }
 
-fn fingerprint(request: &[u8], rows: &RowsBuilder) -> Result<[u8; 32]> {
-    let mut fingerprint = Fingerprint::new(rows.judge());
+fn fingerprint(request: &[u8], partial: bool, rows: &RowsBuilder) -> Result<[u8; 32]> {
+    let mut fingerprint = Fingerprint::new(partial);
     each_field(request, |number, field| {
         if let (1, Field::Bytes(row)) = (number, field) {
             fingerprint.row(sent_row(row, rows).ok().as_ref());
