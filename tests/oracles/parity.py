@@ -19,13 +19,14 @@ from oracle import rest
 from oracle.grpcurl import Grpcurl, find
 from oracle.parity_ask import settled
 from oracle.parity_catalogue import Catalogue
+from oracle.parity_events import Events
 from oracle.parity_reads import Reads
 from oracle.parity_rows import Rows
 from oracle.report import Report
 from oracle.server import Server
 
 
-class Parity(Catalogue, Rows, Reads):
+class Parity(Catalogue, Rows, Reads, Events):
     """All the parts, then what must have been asked, and the same by reflection."""
 
     def own_pages(self):
@@ -92,7 +93,7 @@ def main():
 
     def run(url, key):
         parity = Parity(url, key, report)
-        for step in (parity.register, parity.catalogue, parity.feature_sets, parity.writes, parity.history, parity.online, parity.training_sets, parity.invalidation, parity.errors, parity.own_pages, parity.reflection):
+        for step in (parity.register, parity.catalogue, parity.feature_sets, parity.writes, parity.history, parity.online, parity.training_sets, parity.invalidation, parity.errors, parity.events, parity.explanations, parity.statistics, parity.administration, parity.own_pages, parity.reflection):
             report.attempt(step.__name__, step)
 
     if arguments.larder:

@@ -102,6 +102,8 @@ def duration(message):
     """In the largest unit that divides it."""
     if message.nanos:
         return f"{message.seconds + message.nanos / 1e9:g}s"
+    if message.seconds == 0:
+        return "0s"
     for seconds, unit in UNITS:
         if message.seconds % seconds == 0:
             return f"{message.seconds // seconds}{unit}"
@@ -129,6 +131,37 @@ def feature_set(message):
         "name": message.name, "version": message.version, "ref": f"{message.name}@{message.version}", "features": list(message.features),
         "created_at": format_us(of_proto(message.created_at)), "names": list(message.names),
     }
+
+
+def flat(pb, message, dtype):
+    """Any message as REST shows it: moments and spans as text, enums as words, values by their dtype; what is not set is None."""
+    shown = {}
+    for field in message.DESCRIPTOR.fields:
+        if field.name in ("dtype", "decimal_type"):
+            continue
+        content = getattr(message, field.name)
+        kind = field.message_type and field.message_type.full_name
+
+        def one(item):
+            if kind == "google.protobuf.Timestamp":
+                return format_us(of_proto(item))
+            if kind == "google.protobuf.Duration":
+                return duration(item)
+            if kind == "larder.v1.Value":
+                return value(item, dtype)
+            if kind:
+                return flat(pb, item, dtype)
+            return field.enum_type.values_by_number[item].name if field.enum_type else item
+
+        if field.is_repeated:
+            shown[field.name] = [one(item) for item in content]
+        elif field.has_presence and not message.HasField(field.name):
+            shown[field.name] = None
+        else:
+            shown[field.name] = one(content)
+    if "dtype" in message.DESCRIPTOR.fields_by_name:
+        shown["dtype"] = dtype_of(message)
+    return shown
 
 
 EMPTY = (None, "", False, 0, [], {})
@@ -159,3 +192,12 @@ def lacking(rest, grpc):
         if not same(a, b) and not (a in EMPTY and b in EMPTY):
             found.append(f"{name}: REST {a!r}, gRPC {b!r}")
     return found
+
+
+def lacking_within(rest, grpc, place=""):
+    """As `lacking`, in objects and lists of any depth."""
+    if isinstance(rest, dict) and isinstance(grpc, dict):
+        return [line for name in sorted(rest.keys() | grpc.keys()) for line in lacking_within(rest.get(name), grpc.get(name), f"{place}.{name}")]
+    if isinstance(rest, list) and isinstance(grpc, list) and len(rest) == len(grpc):
+        return [line for i, pair in enumerate(zip(rest, grpc)) for line in lacking_within(*pair, f"{place}[{i}]")]
+    return [] if same(rest, grpc) or rest in EMPTY and grpc in EMPTY else [f"{place}: REST {rest!r}, gRPC {grpc!r}"]

@@ -60,6 +60,7 @@ def _generate():
     service = importlib.import_module("larder.v1.feature_service_pb2_grpc")
     everything.Stub = service.FeatureServiceStub
     everything.SERVICE = importlib.import_module("larder.v1.feature_service_pb2").DESCRIPTOR.services_by_name["FeatureService"]
+    everything.AdminStub = importlib.import_module("larder.v1.admin_service_pb2_grpc").AdminServiceStub
     return everything
 
 
@@ -69,9 +70,12 @@ class Grpc:
     def __init__(self, url, key, timeout_s=600):
         self.pb = messages()
         self.channel = channel(url)
-        self.stub = self.pb.Stub(self.channel)
+        self.stub, self.admin_stub = self.pb.Stub(self.channel), self.pb.AdminStub(self.channel)
         self.metadata = [("x-api-key", key)] if key else []
         self.timeout_s = timeout_s
+
+    def admin(self, rpc, request):
+        return getattr(self.admin_stub, rpc)(request, metadata=self.metadata, timeout=self.timeout_s)
 
     def unary(self, rpc, request, metadata=None, timeout_s=None):
         return getattr(self.stub, rpc)(
