@@ -4,6 +4,7 @@ mod architecture;
 mod cli;
 mod conformance;
 mod crash;
+mod models;
 mod promises;
 mod streams;
 mod support;
