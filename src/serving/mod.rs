@@ -15,6 +15,7 @@ pub mod sets;
 pub mod statistics;
 mod store_error;
 pub mod streams;
+mod time_bounds;
 pub mod training;
 pub mod write;
 

@@ -94,18 +94,10 @@ impl Service {
         caller.require(Scope::Read)?;
         let plan = self.registry.catalogue(caller).plan_of(&request.features, self.limits.features_max)?;
         let rows = count_entities(&plan, &request.entities, &self.limits)?;
-        let now = self.clock.now();
+        let bounds = self.time_bounds();
+        let now = bounds.now();
         let as_of = request.as_of.unwrap_or(now);
-        if as_of > now.saturating_add(self.limits.future_max.0.micros()) {
-            let message = format!("{as_of} is more than {} ahead of the clock", self.limits.future_max.0);
-            return Err(Error::invalid("as_of", message));
-        }
-        if let Some(bound) = self.store.retention_bound().filter(|bound| as_of < *bound) {
-            let message = format!(
-                "{as_of} is before {bound}, from where on history is kept; the setting store.retention says how long"
-            );
-            return Err(Error::invalid("as_of", message));
-        }
+        bounds.check(as_of).map_err(|why| Error::invalid("as_of", why))?;
         // The past is read from history alone, never through what is kept for the newest rows.
         let past = as_of < now;
         let mut reads = Vec::with_capacity(plan.entity_types.len());

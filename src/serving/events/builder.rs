@@ -4,9 +4,9 @@ use super::{RejectedEvent, dead_error};
 use crate::{
     error::{Error, Result},
     event::{EventHead, Payload},
-    feature::{TenantId, Timestamp},
+    feature::TenantId,
     registry::Catalogue,
-    serving::{Limits, write::Judge},
+    serving::{Limits, time_bounds::TimeBounds, write::Judge},
     store::log::NewRecord,
     window::DeadReason,
 };
@@ -19,8 +19,7 @@ pub struct EventsBuilder {
     catalogue: Arc<Catalogue>,
     limits: Arc<Limits>,
     judge: Judge,
-    now: Timestamp,
-    latest: Timestamp,
+    bounds: TimeBounds,
     /// The event was sent without a list around it: its fields bear no position.
     alone: bool,
     /// Position of the next event in the request.
@@ -37,7 +36,7 @@ impl EventsBuilder {
         tenant: TenantId,
         catalogue: Arc<Catalogue>,
         limits: Arc<Limits>,
-        now: Timestamp,
+        bounds: TimeBounds,
         judge: Judge,
         first: u64,
     ) -> Self {
@@ -45,8 +44,7 @@ impl EventsBuilder {
             tenant,
             catalogue,
             judge,
-            now,
-            latest: now.saturating_add(limits.future_max.0.micros()),
+            bounds,
             limits,
             alone: false,
             next: first,
@@ -94,11 +92,7 @@ impl EventsBuilder {
             let (len, bytes_max) = (bytes.len(), self.limits.row_bytes_max);
             return Err(Error::refused(format!("the event has {len} bytes, over the limit of {bytes_max}")));
         }
-        if head.timestamp > self.latest {
-            let (time, ahead, now) = (head.timestamp, self.limits.future_max.0, self.now);
-            let message = format!("{time} is more than {ahead} ahead of the server, where it is {now}");
-            return Err(Error::invalid("timestamp", message));
-        }
+        self.bounds.check_ahead(head.timestamp).map_err(|why| Error::invalid("timestamp", why))?;
         if head.entity_type.is_none() {
             self.check_unambiguous(&head.event_type)?;
         }

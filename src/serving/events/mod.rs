@@ -60,7 +60,7 @@ impl Service {
             caller.tenant(),
             self.registry.catalogue(caller),
             self.limits.clone(),
-            self.clock.now(),
+            self.time_bounds(),
             judge,
             first,
         ))

@@ -218,6 +218,7 @@ impl TrainingSet {
         }
         self.check(spine)?;
         let snapshot = self.snapshot_for(spine).await?;
+        self.check_kept(spine)?;
         let mut picked: Vec<Option<Picks>> = vec![None; self.plan.groups.len()];
         for (position, entity_type) in self.plan.entity_types.iter().enumerate() {
             let reads = entity_type.groups.iter().map(|group| GroupRead {
@@ -285,19 +286,17 @@ impl TrainingSet {
                     .map_err(|why| Error::invalid(row(position, name), why))?;
             }
         }
-        let latest =
-            self.service.clock.now().saturating_add(self.service.limits.future_max.0.micros()).micros();
-        match spine.times.iter().position(|time| *time > latest) {
-            None => Ok(()),
-            Some(position) => {
-                let time = Timestamp::from_stored(spine.times[position]);
-                let ahead = self.service.limits.future_max.0;
-                Err(Error::invalid(
-                    row(position, &spine.names.time),
-                    format!("{time} is more than {ahead} ahead of the server's clock"),
-                ))
-            }
-        }
+        let bounds = self.service.time_bounds();
+        let latest = bounds.latest().micros();
+        check_time(spine, |time| time <= latest, |time| bounds.check_ahead(time))
+    }
+
+    /// No row lies before what is kept. Asked once the snapshot is taken: the bound moves on with the clock, so that what
+    /// this lets through was kept then.
+    fn check_kept(&self, spine: &Spine) -> Result<()> {
+        let bounds = self.service.time_bounds();
+        let earliest = bounds.earliest().micros();
+        check_time(spine, |time| time >= earliest, |time| bounds.check(time))
     }
 
     /// The snapshot to read: with each row's own knowledge, one that is settled at the latest row.
@@ -340,6 +339,17 @@ impl TrainingSet {
         }
         builder.finish()
     }
+}
+
+/// Refuses the first row whose time is not `fine`, naming it and saying why.
+fn check_time(
+    spine: &Spine,
+    fine: impl Fn(i64) -> bool,
+    why: impl Fn(Timestamp) -> Result<(), String>,
+) -> Result<()> {
+    let Some(position) = spine.times.iter().position(|time| !fine(*time)) else { return Ok(()) };
+    let field = format!("spine[{}].{}", spine.first_row + position, spine.names.time);
+    why(Timestamp::from_stored(spine.times[position])).map_err(|why| Error::invalid(field, why))
 }
 
 /// A snapshot whose settled time has reached `at`; waits a little for it.

@@ -91,13 +91,7 @@ impl Service {
     /// A builder for the rows of one transaction.
     pub fn rows(&self, caller: &Caller, judge: Judge) -> Result<RowsBuilder> {
         caller.require(Scope::Write)?;
-        Ok(RowsBuilder::new(
-            self.registry.catalogue(caller),
-            self.limits.clone(),
-            self.clock.now(),
-            self.store.retention_bound(),
-            judge,
-        ))
+        Ok(RowsBuilder::new(self.registry.catalogue(caller), self.limits.clone(), self.time_bounds(), judge))
     }
 
     /// Commits rows; they are durable when this returns. A repeated idempotency key returns the first answer.

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     feature::{Cell, Dtype, RowId, Timestamp, Value, ValueRef, entity},
     registry::Catalogue,
-    serving::Limits,
+    serving::{Limits, time_bounds::TimeBounds},
     store::RowBatch,
 };
 use hashbrown::HashMap;
@@ -17,9 +17,7 @@ pub struct RowsBuilder {
     catalogue: Arc<Catalogue>,
     limits: Arc<Limits>,
     judge: Judge,
-    latest: Timestamp,
-    now: Timestamp,
-    retention_bound: Option<Timestamp>,
+    bounds: TimeBounds,
     /// What the names in use mean.
     targets: HashMap<String, Target>,
     groups: Vec<GroupRows>,
@@ -64,17 +62,14 @@ impl RowsBuilder {
     pub(super) fn new(
         catalogue: Arc<Catalogue>,
         limits: Arc<Limits>,
-        now: Timestamp,
-        retention_bound: Option<Timestamp>,
+        bounds: TimeBounds,
         judge: Judge,
     ) -> Self {
         Self {
             catalogue,
             judge,
-            latest: now.saturating_add(limits.future_max.0.micros()),
             limits,
-            now,
-            retention_bound,
+            bounds,
             targets: HashMap::new(),
             groups: Vec::new(),
             positions: HashMap::new(),
@@ -202,19 +197,10 @@ impl RowsBuilder {
         let Some(time) = head.event_timestamp else {
             return refused("a row needs an event_timestamp".into());
         };
-        if time > self.latest {
-            let ahead = self.limits.future_max.0;
-            return refused(format!(
-                "{time} is more than {ahead} ahead of the server, where it is {}",
-                self.now
-            ));
+        match self.bounds.check(time) {
+            Ok(()) => Ok(time),
+            Err(why) => refused(why),
         }
-        if self.retention_bound.is_some_and(|bound| time < bound) {
-            return refused(format!(
-                "{time} is before what is kept; the setting store.retention says how long"
-            ));
-        }
-        Ok(time)
     }
 
     /// Finds the entity of each touched group.

@@ -36,6 +36,32 @@ async fn one_bad_row_fails_the_call_and_is_named() {
     }
 }
 
+/// What was there then is no longer known: "not found" would be a guess.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_before_what_is_kept_fails_the_call_and_is_named() {
+    let app =
+        TestApp::start_with(|config| config.store.retention = Some("90d".to_owned().try_into().unwrap()))
+            .await;
+    let feature = json!({"name": "country", "entity_type": "user", "dtype": "string"});
+    app.rest().post("/api/v1/features/register", &json!({"features": [feature]})).await.json(200);
+    let ago = |days: i64| {
+        let moment = Clock::system().now().saturating_add(-days * 86_400_000_000);
+        json!({"entity_id": "u1", "timestamp": moment.to_string()})
+    };
+    for known_at in [json!({}), json!({"known_at": "row"})] {
+        let mut request = json!({"features": ["country"]});
+        request.as_object_mut().unwrap().extend(known_at.as_object().unwrap().clone());
+        let mut spine: Vec<Value> = (0..150).map(|_| ago(89)).collect();
+        for way in super::ways::WAYS {
+            ask(&app, app.key(), way, &request, &spine).await.unwrap();
+        }
+        spine[137] = ago(91);
+        refuse_all(&app, &request, &spine, "invalid-argument", "spine[137].timestamp").await;
+        let refused = ask(&app, app.key(), Way::Json, &request, &spine).await.unwrap_err();
+        assert!(refused.detail.contains("store.retention"), "{refused:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_says_its_entity_twice_is_refused() {
     let app = TestApp::start().await;
